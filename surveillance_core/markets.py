@@ -1,0 +1,183 @@
+"""The venue-neutral market model: what discovery finds and everything else starts from.
+
+Plain frozen values, serialised one market a line into ``universe.jsonl``. Prices and tick sizes are
+dollars per contract, sizes contracts, times UTC. None means the venue did not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class Venue(StrEnum):
+    """The venues the system knows. The value is the partition key and the folder's name."""
+
+    KALSHI = "kalshi"
+    POLYMARKET = "polymarket"
+
+
+class GroupKind(StrEnum):
+    """Why markets belong together."""
+
+    EVENT = "event"
+    """Listed by the venue under one event; says nothing about logic by itself."""
+    NEG_RISK = "neg_risk"
+    """Mutually exclusive by the venue's contract: at most one market pays."""
+
+
+class FeeTerms(StrEnum):
+    """What is known of a market's fees."""
+
+    SCHEDULED = "scheduled"
+    FREE = "free"
+    UNKNOWN = "unknown"
+
+
+class FeeSchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """Taker fee ``contracts * rate * (p * (1 - p)) ** exponent`` dollars, as read from the venue."""
+
+    rate: float
+    exponent: float
+    taker_only: bool
+    rebate_share: float | None = None
+    """Share of the fee returned to the makers filled, in [0, 1]."""
+    kind: str | None = None
+    """The venue's own name for the schedule."""
+
+
+class RewardTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """Liquidity-reward terms in force when the market was read."""
+
+    min_size: float
+    """Contracts an order needs to score."""
+    max_spread: float
+    """Dollars from the adjusted mid within which an order scores."""
+    daily_rate: float | None = None
+    """Pool in dollars a day, summed over the programmes listed; None where only terms are given."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """One side that can be bought. The first outcome of a market is the one whose book is stored."""
+
+    outcome_id: str
+    label: str
+
+
+class GroupRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Membership of one group, repeated on each member so that a line stands alone."""
+
+    group_id: str
+    kind: GroupKind
+    title: str
+    members: int
+    """Markets the venue lists in the group, tradable or not."""
+    augmented: bool = False
+    """Outcomes may still be added: the listed ones are not exhaustive."""
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True):
+    """One tradable market as normalised from a venue's listing."""
+
+    venue: Venue
+    market_id: str
+    title: str
+    outcomes: tuple[Outcome, ...]
+    tick_size: float
+    min_order_size: float | None
+    neg_risk: bool
+    groups: tuple[GroupRef, ...]
+    fee_terms: FeeTerms
+    fees: FeeSchedule | None
+    rewards: RewardTerms | None
+    close_hint: datetime | None
+    """The venue's end date: a hint, the deadline is in the rules text."""
+    volume_24h: float | None
+    liquidity: float | None
+    category: str | None
+    rules_hash: str
+    """BLAKE2b-128 of the rules text as fetched, hexadecimal."""
+    fetched_at: datetime
+
+    @property
+    def primary(self) -> Outcome:
+        """The outcome whose book stands for the market; the other mirrors it."""
+        return self.outcomes[0]
+
+
+class MarketGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """A set of markets that is subscribed whole and that logic starts from."""
+
+    group_id: str
+    kind: GroupKind
+    title: str
+    augmented: bool
+    listed_members: int
+    markets: tuple[Market, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every member the venue lists is in the universe."""
+        return len(self.markets) == self.listed_members
+
+
+def group_markets(markets: Iterable[Market], kind: GroupKind) -> list[MarketGroup]:
+    """Gather markets by their groups of one kind, in order of first appearance."""
+    found: dict[str, tuple[GroupRef, list[Market]]] = {}
+    for market in markets:
+        for ref in market.groups:
+            if ref.kind is kind:
+                found.setdefault(ref.group_id, (ref, []))[1].append(market)
+    return [
+        MarketGroup(
+            group_id=ref.group_id,
+            kind=ref.kind,
+            title=ref.title,
+            augmented=ref.augmented,
+            listed_members=ref.members,
+            markets=tuple(members),
+        )
+        for ref, members in found.values()
+    ]
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Market)
+
+
+def encode_universe(markets: Iterable[Market]) -> bytes:
+    """Universe file content: one JSON object a line, sorted by market id, newline at the end."""
+    ordered = sorted(markets, key=lambda market: market.market_id)
+    return b"".join(_ENCODER.encode(market) + b"\n" for market in ordered)
+
+
+class UniverseError(ValueError):
+    """A universe file that cannot be read whole; names the line and the cause."""
+
+
+def decode_universe(content: bytes, source: str) -> list[Market]:
+    """Markets of a universe file.
+
+    Raises
+    ------
+    UniverseError
+        If any line is not a market, or the last line is cut off. A universe is published whole,
+        so a damaged one is refused rather than half used; the caller keeps the last good one.
+    """
+    if content and not content.endswith(b"\n"):
+        raise UniverseError(
+            f"{source}: the last line is cut off; the file was not published whole. "
+            "Materialise the universe again."
+        )
+    markets: list[Market] = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            markets.append(_DECODER.decode(line))
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise UniverseError(
+                f"{source}: line {number}: {error}. Materialise the universe again."
+            ) from error
+    return markets

@@ -1,0 +1,146 @@
+"""The order-book hash: the venue's own proof that a book is right.
+
+Recipe (proved on 231 captured hashes, reference polymarket.md 3.6): SHA-1 of the compact JSON of
+the book with its members in a fixed order, ``hash`` empty, bids ascending and asks descending,
+numbers spelled as the venue spells them. Four eras differ in the members present.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from enum import IntEnum
+from functools import lru_cache
+
+import msgspec
+
+from surveillance_core.books import SPELLING, OrderBook
+
+
+class Recipe(IntEnum):
+    """Which members a hash covers; the venue has used four sets."""
+
+    V1 = 1
+    """Until October 2024: market, asset_id, hash, bids, asks."""
+    V2 = 2
+    """From November 2024: with timestamp."""
+    V3 = 3
+    """By October 2025: with min_order_size, tick_size, neg_risk."""
+    V4 = 4
+    """Since about December 2025: with last_trade_price."""
+
+
+class HashTerms(msgspec.Struct, kw_only=True):
+    """The members of the hashed object that are not levels, spelled as on the wire."""
+
+    market_id: str
+    asset_id: str
+    min_order_size: str | None
+    neg_risk: bool | None
+    tick_size: str | None
+    last_trade_price: str | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that recipe V4 needs is known."""
+        return (
+            self.min_order_size is not None
+            and self.neg_risk is not None
+            and self.tick_size is not None
+            and self.last_trade_price is not None
+        )
+
+
+@lru_cache(maxsize=65_536)
+def spell_size(size: float) -> str:
+    """Contracts as the venue spells them: shortest decimal, no exponent, no trailing zeros.
+
+    Examples
+    --------
+    >>> spell_size(5752.53), spell_size(9.0), spell_size(0.000001)
+    ('5752.53', '9', '0.000001')
+    """
+    text = repr(size)
+    if text.endswith(".0"):
+        return text[:-2]
+    if "e" in text:
+        return f"{size:.6f}".rstrip("0").rstrip(".")
+    return text
+
+
+def _spell_levels(levels: Iterable[tuple[int, float]]) -> str:
+    return ",".join(
+        f'{{"price":"{SPELLING[tick]}","size":"{spell_size(size)}"}}' for tick, size in levels
+    )
+
+
+def level_members(book: OrderBook) -> tuple[str, str]:
+    """The hashed object's ``bids`` and ``asks`` members, without their brackets."""
+    return (
+        _spell_levels(sorted(book.bids.items())),
+        _spell_levels(sorted(book.asks.items(), reverse=True)),
+    )
+
+
+_quote = msgspec.json.Encoder().encode
+
+
+def hash_members(
+    terms: HashTerms,
+    timestamp_ms: int | str,
+    members: tuple[str, str],
+    recipe: Recipe = Recipe.V4,
+) -> str:
+    """SHA-1 of a book whose levels are already spelled; see ``hash_book``."""
+    bids, asks = members
+    head = f'{{"market":{_text(terms.market_id)},"asset_id":{_text(terms.asset_id)}'
+    if recipe >= Recipe.V2:
+        head += f',"timestamp":"{timestamp_ms}"'
+    tail = ""
+    if recipe >= Recipe.V3:
+        neg_risk = "true" if terms.neg_risk else "false"
+        tail = (
+            f',"min_order_size":{_text(terms.min_order_size)}'
+            f',"tick_size":{_text(terms.tick_size)},"neg_risk":{neg_risk}'
+        )
+    if recipe >= Recipe.V4:
+        tail += f',"last_trade_price":{_text(terms.last_trade_price)}'
+    payload = f'{head},"hash":"","bids":[{bids}],"asks":[{asks}]{tail}}}'
+    return hashlib.sha1(payload.encode(), usedforsecurity=False).hexdigest()
+
+
+def hash_book(
+    terms: HashTerms, timestamp_ms: int | str, book: OrderBook, recipe: Recipe = Recipe.V4
+) -> str:
+    """The hash the venue would give this book at this time, 40 hexadecimal digits.
+
+    The terms the recipe covers must be known (``HashTerms.complete`` for V4).
+    """
+    return hash_members(terms, timestamp_ms, level_members(book), recipe)
+
+
+def matching_last_trade_price(
+    terms: HashTerms,
+    timestamp_ms: int,
+    members: tuple[str, str],
+    expected: str,
+    candidate_ticks: Iterable[int],
+) -> str | None:
+    """The last-trade price under which the book has the expected hash, if a candidate fits.
+
+    After a fill the venue's hash may already hold the new last-trade price while its event is
+    still on the way (reference 3.6, open point), so a mismatch is tried against the prices that
+    the fill can have been at before it is called one.
+    """
+    for tick in dict.fromkeys(candidate_ticks):
+        # three decimals on every captured book; four where three cannot say the price
+        spelling = f"{tick / 10_000:.4f}" if tick % 10 else f"{tick / 10_000:.3f}"
+        candidate = msgspec.structs.replace(terms, last_trade_price=spelling)
+        if hash_members(candidate, timestamp_ms, members) == expected:
+            return spelling
+    return None
+
+
+def _text(value: str | None) -> str:
+    return _quote(value if value is not None else "").decode()
+

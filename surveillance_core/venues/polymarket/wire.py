@@ -1,0 +1,150 @@
+"""The market channel's messages, as bytes on the wire and as typed values.
+
+Facts: reference polymarket.md 3. A frame holds one object or an array of them; every number is a
+string; unknown members are ignored and unknown types are reported by name. Only the members that
+something here reads are declared: the decoder skips the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import msgspec
+
+ASSETS_A_FRAME = 100
+"""Ids in one subscribe frame; a frame of thousands closes the connection (reference 3.2)."""
+
+PING = "PING"
+CONTROL_TEXTS = frozenset({"PONG", "PING", "INVALID OPERATION", "NO NEW ASSETS"})
+"""Text frames that are not JSON and mean no harm."""
+
+
+class Level(msgspec.Struct, gc=False):
+    """Absolute size at one price."""
+
+    price: str
+    size: float
+
+
+class LevelChange(msgspec.Struct, gc=False):
+    """New absolute size at one price of one asset; ``hash`` is the whole resulting book's."""
+
+    asset_id: str
+    price: str
+    size: float
+    side: Literal["BUY", "SELL"]
+    hash: str = ""
+    best_bid: str = ""
+    best_ask: str = ""
+
+
+class BookMessage(msgspec.Struct, tag_field="event_type", tag="book", gc=False):
+    """A full book: the initial dump, a resubscription, or the state after a trade."""
+
+    market: str
+    asset_id: str
+    timestamp: int
+    hash: str
+    bids: list[Level]
+    asks: list[Level]
+    tick_size: str | None = None
+    last_trade_price: str | None = None
+
+
+class PriceChanges(msgspec.Struct, tag_field="event_type", tag="price_change", gc=False):
+    """Level changes of one market, usually of both its tokens."""
+
+    market: str
+    timestamp: int
+    price_changes: list[LevelChange]
+
+
+class LastTradePrice(msgspec.Struct, tag_field="event_type", tag="last_trade_price", gc=False):
+    """A print; ``side`` is the taker's, on that asset."""
+
+    market: str
+    asset_id: str
+    price: str
+    size: float
+    side: Literal["BUY", "SELL", ""]
+    timestamp: int
+    fee_rate_bps: str | None = None
+    transaction_hash: str | None = None
+
+
+class TickSizeChange(msgspec.Struct, tag_field="event_type", tag="tick_size_change", gc=False):
+    """A new price grid, sent when a price passes 0.96 or 0.04."""
+
+    market: str
+    asset_id: str
+    old_tick_size: str
+    new_tick_size: str
+    timestamp: int
+
+
+class BestBidAsk(msgspec.Struct, tag_field="event_type", tag="best_bid_ask", gc=False):
+    """Top of book; sent before its change, intermittent, sometimes wrong: counted, not used."""
+
+
+class NewMarket(msgspec.Struct, tag_field="event_type", tag="new_market", gc=False):
+    """A listing; sent to every connection, repeated."""
+
+
+class MarketResolved(msgspec.Struct, tag_field="event_type", tag="market_resolved", gc=False):
+    """A resolution; sent to every connection, repeated."""
+
+
+Message = (
+    BookMessage
+    | PriceChanges
+    | LastTradePrice
+    | TickSizeChange
+    | BestBidAsk
+    | NewMarket
+    | MarketResolved
+)
+
+MESSAGE_TYPES: dict[str, type[Message]] = {
+    "book": BookMessage,
+    "price_change": PriceChanges,
+    "last_trade_price": LastTradePrice,
+    "tick_size_change": TickSizeChange,
+    "best_bid_ask": BestBidAsk,
+    "new_market": NewMarket,
+    "market_resolved": MarketResolved,
+}
+TYPE_NAMES: dict[type, str] = {kind: name for name, kind in MESSAGE_TYPES.items()}
+
+# strict=False turns the wire's numbers-in-strings into numbers in C; it also admits "nan" and
+# "inf", so whoever uses a size guards it with 0 <= size < inf
+decode_frame = msgspec.json.Decoder(Message | list[Message], strict=False).decode
+
+
+def convert_message(value: object, kind: type[Message]) -> Message:
+    """One message from parsed JSON; raises ``msgspec.ValidationError`` naming the member."""
+    return msgspec.convert(value, kind, strict=False)
+
+
+def subscribe_frames(asset_ids: Sequence[str], *, first: bool) -> Iterator[str]:
+    """Frames that subscribe the assets; ``first`` where nothing was sent on the connection yet."""
+    for position, chunk in enumerate(_chunks(asset_ids)):
+        head: dict[str, object] = (
+            {"type": "market"} if first and position == 0 else {"operation": "subscribe"}
+        )
+        yield _encode(head | {"assets_ids": chunk, "custom_feature_enabled": True})
+
+
+def unsubscribe_frames(asset_ids: Sequence[str]) -> Iterator[str]:
+    """Frames that unsubscribe the assets."""
+    for chunk in _chunks(asset_ids):
+        yield _encode({"operation": "unsubscribe", "assets_ids": chunk})
+
+
+def _chunks(asset_ids: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(asset_ids), ASSETS_A_FRAME):
+        yield list(asset_ids[start : start + ASSETS_A_FRAME])
+
+
+def _encode(value: object) -> str:
+    return msgspec.json.encode(value).decode()

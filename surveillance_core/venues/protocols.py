@@ -1,0 +1,146 @@
+"""What a venue must offer: typed values, and the interface of its market-data protocol.
+
+The collector's engine and the discovery asset are written against this module alone; a new venue is
+a folder that satisfies it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from surveillance_core.books import BookState
+from surveillance_core.markets import Market
+
+
+class Side(StrEnum):
+    """Which way the taker traded, in terms of the outcome named beside it."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class AssetTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a market-data connection must know of an asset and the socket does not say."""
+
+    market_id: str
+    asset_id: str
+    tick: int
+    """Tick size in ticks of 0.0001 dollars."""
+    primary: bool = True
+    """Whether this outcome's book stands for the market."""
+    mirror_id: str | None = None
+    """The complementary outcome, if it is known."""
+    min_order_size: str | None = None
+    """As the venue spells it; part of Polymarket's book hash."""
+    neg_risk: bool | None = None
+
+
+class Trade(msgspec.Struct, frozen=True, kw_only=True):
+    """One print, canonical: in terms of the market's primary outcome where that is known."""
+
+    market_id: str
+    outcome_id: str
+    price: int
+    """Ticks of 0.0001 dollars."""
+    size: float
+    taker_side: Side | None
+    printed_outcome_id: str
+    """The outcome the venue printed the trade on."""
+    printed_price: int
+    ts_venue_ms: int | None
+    transaction_id: str | None
+    fee_rate_bps: str | None
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A full book arrived; from now on the asset's book stands."""
+
+    asset_id: str
+
+
+class Doubted(msgspec.Struct, frozen=True):
+    """The asset's book can no longer be trusted, since ``since_ns``, because of ``cause``."""
+
+    asset_id: str
+    cause: str
+    since_ns: int
+
+
+class TickSizeChanged(msgspec.Struct, frozen=True):
+    """The market's price grid changed, in ticks of 0.0001 dollars."""
+
+    market_id: str
+    asset_id: str
+    old_tick: int
+    new_tick: int
+    ts_venue_ms: int | None
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """Input that could not be used: kept, counted, never fatal."""
+
+    reason: str
+    detail: str
+    payload: bytes
+
+
+ChannelEvent = Trade | Opened | Doubted | TickSizeChanged | Rejected
+
+
+class IntegrityTally(msgspec.Struct):
+    """What the venue's own proofs said of the books."""
+
+    due: int = 0
+    matched: int = 0
+    mismatched: int = 0
+
+
+class MarketChannel(Protocol):
+    """The protocol state machine of one market-data connection: frames in, books and events out.
+
+    No socket and no clock: the caller passes each frame with the time it was received.
+    """
+
+    states: Mapping[str, BookState]
+    """Books by asset id, of the assets this connection follows."""
+    messages: Counter[str]
+    """Messages seen by type, unknown types under their own name."""
+    hashes: IntegrityTally
+
+    def follow(self, assets: Iterable[AssetTerms]) -> None:
+        """Expect these assets; messages on others are counted and left alone."""
+        ...
+
+    def forget(self, asset_ids: Iterable[str]) -> None:
+        """Drop these assets and their books."""
+        ...
+
+    def receive(self, frame: bytes | str, recv_ns: int) -> Sequence[ChannelEvent]:
+        """Apply one frame. Never raises on anything a venue can send."""
+        ...
+
+    def settle(self, recv_ns: int) -> Sequence[ChannelEvent]:
+        """Judge what is due now that no more input is expected (end of input, closed socket)."""
+        ...
+
+
+SettledReader = Callable[[BookState, int], None]
+"""Called with a book that has just become whole, and the receive time, where a reader asked for it."""
+
+
+class Discovery(msgspec.Struct, kw_only=True):
+    """What a sweep of a venue's listing found, and what it left out and why."""
+
+    markets: list[Market]
+    set_aside: Counter[str]
+    """Markets not in the universe, by reason."""
+    seen: int
+    """Markets seen, each either kept or set aside."""
+    oddities: Counter[str]
+    """Optional fields that could not be read on markets that were kept, by field and cause."""
+    pages: int = 0
