@@ -1,0 +1,23 @@
+"""What can go wrong with a lake.
+
+LakeError
+ ├── OriginError     real and simulated data would meet in one lake
+ ├── PublishError    a file could not be published; nothing of it is visible
+ └── SchemaError     rows do not fit the table they are meant for
+"""
+
+
+class LakeError(Exception):
+    """Base of the lake's errors."""
+
+
+class OriginError(LakeError):
+    """A process of one kind was pointed at a lake of the other."""
+
+
+class PublishError(LakeError):
+    """A file could not be published; nothing of it became visible."""
+
+
+class SchemaError(LakeError):
+    """Rows do not fit their table; names the column and the cause."""

@@ -1,0 +1,97 @@
+"""Where every file lies, relative to the lake's root.
+
+Venue names come from an enum and dates, hours and names are formatted here, so that nothing a
+venue sends can become part of a path.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import Final
+
+from surveillance_core.lake.schemas import Partitioning, Table
+from surveillance_core.markets import Venue
+
+LAKE_RECORD: Final = "_lake.json"
+LOCK_SUFFIX: Final = ".lock"
+STAGING_SUFFIX: Final = ".staging"
+QUARANTINE_SUFFIX: Final = ".quarantine"
+STATE_SUFFIX: Final = ".state"
+
+_FILE_STEM: Final = {"orderbook_snapshots": "snapshots"}
+_WRITER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+def day_dir(table: str, venue: Venue, day: date) -> str:
+    """``orderbook_snapshots/venue=polymarket/date=2026-09-01``."""
+    return f"{table}/venue={venue.value}/date={day.isoformat()}"
+
+
+def hour_dir(table: str, venue: Venue, moment: datetime) -> str:
+    """The day's directory with ``hour=HH`` of a UTC moment."""
+    moment = moment.astimezone(UTC)
+    return f"{day_dir(table, venue, moment.date())}/hour={moment:%H}"
+
+
+def bucket_file(
+    table: Table, venue: Venue, bucket: datetime, shard: str, first_us: int, last_us: int
+) -> str:
+    """Path of one published bucket part.
+
+    ``bucket`` is the bucket's start, UTC. The range at the end (microseconds since the epoch, in
+    hexadecimal) makes the name unique and, for the same input, the same.
+    """
+    if table.partitioning is not Partitioning.HOUR:
+        raise ValueError(f"{table.name} is not written in buckets")
+    bucket = bucket.astimezone(UTC)
+    stem = _FILE_STEM.get(table.name, table.name)
+    name = f"{stem}_{bucket:%Y-%m-%dT%H-%M}_{_checked(shard)}_{first_us:x}-{last_us:x}.parquet"
+    return f"{hour_dir(table.name, venue, bucket)}/{name}"
+
+
+def day_file(table: Table, venue: Venue, day: date) -> str:
+    """Path of a table that is one file a day, ``stats/venue=V/date=D/stats.parquet``."""
+    if table.partitioning is not Partitioning.DATE:
+        raise ValueError(f"{table.name} is not one file a day")
+    return f"{day_dir(table.name, venue, day)}/{table.name}.parquet"
+
+
+UNIVERSE: Final = "universe"
+
+
+def universe_file(venue: Venue, day: date) -> str:
+    """``metadata/venue=V/date=D/universe.jsonl``."""
+    return f"{day_dir('metadata', venue, day)}/universe.jsonl"
+
+
+def manifest_dir(venue: Venue, day: date) -> str:
+    """``_manifest/venue=V/date=D``."""
+    return day_dir("_manifest", venue, day)
+
+
+def manifest_segment(venue: Venue, day: date, writer: str) -> str:
+    """A writer's own segment of a day's manifest; no two processes append to one file."""
+    return f"{manifest_dir(venue, day)}/{_checked(writer)}.jsonl"
+
+
+def manifest_root(venue: Venue) -> str:
+    """``_manifest/venue=V``."""
+    return f"_manifest/venue={venue.value}"
+
+
+def parse_day(directory: str) -> date | None:
+    """The date of a ``date=YYYY-MM-DD`` directory name, None for anything else."""
+    name = directory.rstrip("/").rpartition("/")[2]
+    if not name.startswith("date="):
+        return None
+    try:
+        return date.fromisoformat(name.removeprefix("date="))
+    except ValueError:
+        return None
+
+
+def _checked(name: str) -> str:
+    if not _WRITER.fullmatch(name):
+        raise ValueError(f"not a writer's or shard's name: {name!r}")
+    return name

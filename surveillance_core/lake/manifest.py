@@ -1,0 +1,131 @@
+"""The list of what is published: readers see what it lists and nothing else.
+
+One directory a venue-day, one segment a writer, one JSON line an operation. A later line about a
+path replaces an earlier one. A line that cannot be read is skipped and counted: it can only be the
+last one of a writer that died while writing it, and what it announced was never acknowledged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import date
+from enum import StrEnum
+
+import msgspec
+
+from surveillance_core.lake.layout import (
+    manifest_dir,
+    manifest_root,
+    manifest_segment,
+    parse_day,
+)
+from surveillance_core.lake.store import Store
+from surveillance_core.markets import Venue
+
+
+class Operation(StrEnum):
+    """What happened to the file."""
+
+    PUBLISH = "publish"
+    RETIRE = "retire"
+    """Replaced by others with the same rows (compaction)."""
+    QUARANTINE = "quarantine"
+    """Failed a check and was taken out of the lake."""
+
+
+class ManifestEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation on one file. Times are microseconds since the epoch, UTC."""
+
+    operation: Operation
+    table: str
+    path: str
+    bytes: int
+    digest: str
+    """SHA-256 of the file, hexadecimal."""
+    rows: int
+    first_us: int | None
+    last_us: int | None
+    schema_version: int
+    published_us: int
+    journal: tuple[int, int] | None = None
+    """First and last journal position the rows come from, where there is a journal."""
+    cause: str | None = None
+
+
+class ManifestDay(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue-day's manifest as read."""
+
+    venue: Venue
+    day: date
+    entries: tuple[ManifestEntry, ...]
+    """Files in force, by path."""
+    quarantined: tuple[ManifestEntry, ...]
+    damaged_lines: int
+
+    def files(self, table: str) -> list[ManifestEntry]:
+        """Files in force of one table, by path."""
+        return [entry for entry in self.entries if entry.table == table]
+
+    def version(self, tables: Iterable[str]) -> str:
+        """Changes exactly when the files in force, or taken out, of these tables change."""
+        wanted = set(tables)
+        digest = hashlib.blake2b(digest_size=8)
+        for entry in (*self.entries, *self.quarantined):
+            if entry.table in wanted:
+                digest.update(f"{entry.operation} {entry.path} {entry.digest}\n".encode())
+        return digest.hexdigest()
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(ManifestEntry)
+
+
+def append_entry(store: Store, venue: Venue, day: date, writer: str, entry: ManifestEntry) -> None:
+    """Record an operation durably in the writer's own segment."""
+    store.append_line(manifest_segment(venue, day, writer), _ENCODER.encode(entry) + b"\n")
+
+
+def read_manifest(store: Store, venue: Venue, day: date) -> ManifestDay:
+    """What is published of a venue-day; empty where nothing is."""
+    latest: dict[str, ManifestEntry] = {}
+    damaged = 0
+    directory = manifest_dir(venue, day)
+    for name in store.list_names(directory):
+        if not name.endswith(".jsonl"):
+            continue
+        for line in store.read_bytes(f"{directory}/{name}").splitlines():
+            if not line:
+                continue
+            try:
+                entry = _DECODER.decode(line)
+            except msgspec.DecodeError:
+                damaged += 1
+                continue
+            known = latest.get(entry.path)
+            if known is None or entry.published_us >= known.published_us:
+                latest[entry.path] = entry
+    ordered = [latest[path] for path in sorted(latest)]
+    return ManifestDay(
+        venue=venue,
+        day=day,
+        entries=tuple(e for e in ordered if e.operation is Operation.PUBLISH),
+        quarantined=tuple(e for e in ordered if e.operation is Operation.QUARANTINE),
+        damaged_lines=damaged,
+    )
+
+
+def manifest_marks(store: Store, venue: Venue, day: date) -> dict[str, int]:
+    """Size in bytes of each segment of a venue-day: cheap to compare with an earlier reading."""
+    directory = manifest_dir(venue, day)
+    return {
+        name: store.size(f"{directory}/{name}") or 0
+        for name in store.list_names(directory)
+        if name.endswith(".jsonl")
+    }
+
+
+def manifest_days(store: Store, venue: Venue) -> list[date]:
+    """Days of which anything is published, oldest first."""
+    days = (parse_day(name) for name in store.list_names(manifest_root(venue)))
+    return sorted(day for day in days if day is not None)

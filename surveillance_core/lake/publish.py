@@ -1,0 +1,244 @@
+"""Adding files to the lake: staged, checked, made visible whole, then listed.
+
+The order is the promise (DESIGN section 3): write to staging, fsync, open again and check, rename,
+fsync the directory, append to the manifest, fsync. Whoever holds the rows may let go of them only
+after ``publish_rows`` has returned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from surveillance_core.lake.errors import OriginError, PublishError, SchemaError
+from surveillance_core.lake.layout import LAKE_RECORD, UNIVERSE, day_file, universe_file
+from surveillance_core.lake.manifest import ManifestEntry, Operation, append_entry
+from surveillance_core.lake.schemas import SCHEMA_VERSION, Table
+from surveillance_core.lake.store import ObjectStoreOptions, Store, open_store
+from surveillance_core.markets import Market, Venue, encode_universe
+
+Origin = Literal["real", "simulated"]
+COMPRESSION_LEVEL = 3
+
+
+class Lake:
+    """A lake opened for reading, or by a writer of one origin.
+
+    Parameters
+    ----------
+    data_dir
+        A local directory or ``s3://bucket/prefix``.
+    origin
+        What a writer writes. The lake records it when it is made and refuses the other kind;
+        None opens for reading alone.
+    """
+
+    def __init__(
+        self,
+        data_dir: str,
+        origin: Origin | None = None,
+        options: ObjectStoreOptions | None = None,
+    ) -> None:
+        self.store: Store = open_store(data_dir, options)
+        self.origin = origin
+        if origin is not None:
+            self._claim(origin)
+
+    def _claim(self, origin: Origin) -> None:
+        try:
+            record: dict[str, Any] = json.loads(self.store.read_bytes(LAKE_RECORD))
+        except FileNotFoundError:
+            content = json.dumps({"origin": origin, "schema_version": SCHEMA_VERSION})
+            _put_bytes(self.store, LAKE_RECORD, content.encode() + b"\n")
+            return
+        except ValueError as error:
+            raise OriginError(
+                f"{self.store.root}/{LAKE_RECORD} cannot be read ({error}). "
+                "Name another data_dir, or restore that file."
+            ) from error
+        if record.get("origin") != origin:
+            raise OriginError(
+                f"{self.store.root} holds {record.get('origin')} data and this process writes "
+                f"{origin} data. Name another data_dir, or change mock.enabled."
+            )
+        if record.get("schema_version") != SCHEMA_VERSION:
+            raise OriginError(
+                f"{self.store.root} has schema version {record.get('schema_version')}, this "
+                f"program writes {SCHEMA_VERSION}. Name another data_dir."
+            )
+
+
+def rows_to_table(table: Table, rows: Sequence[tuple[object, ...]]) -> pa.Table:
+    """Arrow table of rows given as tuples in the table's column order; times as integers.
+
+    Raises
+    ------
+    SchemaError
+        Naming the column that does not fit.
+    """
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(table.columns)
+    if len(columns) != len(table.columns):
+        raise SchemaError(f"{table.name}: {len(columns)} values a row, {len(table.columns)} columns")
+    arrays: list[pa.Array] = []
+    for column, values in zip(table.columns, columns, strict=True):
+        try:
+            arrays.append(pa.array(values, type=column.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise SchemaError(f"{table.name}.{column.name}: {error}") from error
+    return pa.Table.from_arrays(arrays, schema=table.arrow)
+
+
+def publish_rows(
+    lake: Lake,
+    table: Table,
+    path: str,
+    venue: Venue,
+    day: date,
+    rows: pa.Table | pl.DataFrame,
+    *,
+    writer: str,
+    time_column: str | None = None,
+    journal: tuple[int, int] | None = None,
+) -> ManifestEntry:
+    """Publish rows as one Parquet file under ``path`` and list it; returns the entry.
+
+    Raises
+    ------
+    SchemaError
+        If the rows do not fit the table, hold a NaN, or a null where none may be.
+    PublishError
+        If the file could not be written and checked; nothing of it is visible.
+    """
+    arrow = _fitted(table, rows)
+    staged = lake.store.staging() / f"{uuid4().hex}.parquet"
+    try:
+        pq.write_table(
+            arrow,
+            staged,
+            compression="zstd",
+            compression_level=COMPRESSION_LEVEL,
+            use_dictionary=list(table.ids),
+            write_page_checksum=True,
+        )
+        found = pq.read_metadata(staged).num_rows
+        if found != arrow.num_rows:
+            raise PublishError(f"{path}: wrote {arrow.num_rows} rows, the file holds {found}")
+        first, last = _time_range(arrow, time_column)
+        entry = _entry(staged, table.name, path, arrow.num_rows, first, last, journal)
+        lake.store.publish_file(staged, path)
+    except OSError as error:
+        raise PublishError(f"{lake.store.root}/{path}: {error}") from error
+    finally:
+        staged.unlink(missing_ok=True)
+    append_entry(lake.store, venue, day, writer, entry)
+    return entry
+
+
+def publish_day(
+    lake: Lake, table: Table, venue: Venue, day: date, rows: pl.DataFrame, *, writer: str
+) -> ManifestEntry:
+    """Publish a table that is one file a day, replacing the file of an earlier materialisation."""
+    return publish_rows(
+        lake, table, day_file(table, venue, day), venue, day, rows, writer=writer
+    )
+
+
+def publish_universe(
+    lake: Lake, venue: Venue, day: date, markets: Sequence[Market], *, writer: str
+) -> ManifestEntry:
+    """Publish a day's universe, one market a line, replacing an earlier one whole."""
+    path = universe_file(venue, day)
+    content = encode_universe(markets)
+    staged = _stage(lake.store, content)
+    try:
+        entry = _entry(staged, UNIVERSE, path, len(markets), None, None, None)
+        lake.store.publish_file(staged, path)
+    except OSError as error:
+        raise PublishError(f"{lake.store.root}/{path}: {error}") from error
+    finally:
+        staged.unlink(missing_ok=True)
+    append_entry(lake.store, venue, day, writer, entry)
+    return entry
+
+
+def _fitted(table: Table, rows: pa.Table | pl.DataFrame) -> pa.Table:
+    arrow = rows.to_arrow() if isinstance(rows, pl.DataFrame) else rows
+    missing = [name for name in table.arrow.names if name not in arrow.column_names]
+    extra = [name for name in arrow.column_names if name not in table.arrow.names]
+    if missing or extra:
+        raise SchemaError(f"{table.name}: columns missing {missing}, unknown {extra}")
+    try:
+        arrow = arrow.select(table.arrow.names).cast(table.arrow)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise SchemaError(f"{table.name}: {error}") from error
+    for column in table.columns:
+        values = arrow.column(column.name)
+        if values.null_count and not column.nullable:
+            raise SchemaError(f"{table.name}.{column.name}: null where a value is required")
+        if column.type == pa.float64() and pc.any(pc.is_nan(values)).as_py():
+            raise SchemaError(f"{table.name}.{column.name}: NaN; undefined values are null")
+    return arrow.sort_by([(name, "ascending") for name in table.sort_by])
+
+
+def _time_range(arrow: pa.Table, column: str | None) -> tuple[int | None, int | None]:
+    if column is None or not arrow.num_rows:
+        return None, None
+    bounds = pc.min_max(arrow.column(column).cast(pa.int64()))
+    return bounds["min"].as_py(), bounds["max"].as_py()
+
+
+def _entry(
+    staged: Path,
+    table: str,
+    path: str,
+    rows: int,
+    first: int | None,
+    last: int | None,
+    journal: tuple[int, int] | None,
+) -> ManifestEntry:
+    return ManifestEntry(
+        operation=Operation.PUBLISH,
+        table=table,
+        path=path,
+        bytes=staged.stat().st_size,
+        digest=file_digest(staged.read_bytes()),
+        rows=rows,
+        first_us=first,
+        last_us=last,
+        schema_version=SCHEMA_VERSION,
+        published_us=_now_us(),
+        journal=journal,
+    )
+
+
+def file_digest(content: bytes) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _stage(store: Store, content: bytes) -> Path:
+    staged = store.staging() / uuid4().hex
+    with staged.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return staged
+
+
+def _put_bytes(store: Store, path: str, content: bytes) -> None:
+    store.publish_file(_stage(store, content), path)
+
+
+def _now_us() -> int:
+    return int(datetime.now(UTC).timestamp() * 1_000_000)

@@ -1,0 +1,239 @@
+"""A lake's storage: one interface over a local directory and an object store.
+
+Two operations carry all promises. ``publish_file`` makes a finished local file visible whole or
+not at all; ``append_line`` adds one durable line. Locally these are fsync, rename, fsync of the
+directory, and an fsynced append; on an object store a single PUT each.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow.fs as pafs
+
+from surveillance_core.lake.errors import LakeError
+from surveillance_core.lake.layout import QUARANTINE_SUFFIX, STAGING_SUFFIX
+
+
+@dataclass(frozen=True)
+class ObjectStoreOptions:
+    """How to reach an S3 server other than by the AWS environment's defaults."""
+
+    endpoint_url: str = ""
+    region: str = "us-east-1"
+
+
+class Store(Protocol):
+    """Where a lake's bytes are. Paths are relative to the root and come from ``layout``."""
+
+    root: str
+
+    def staging(self) -> Path:
+        """A local directory for files that are being written; beside the lake, never inside."""
+        ...
+
+    def publish_file(self, staged: Path, path: str) -> None:
+        """Move a finished staged file to its place, visible whole and durable on return."""
+        ...
+
+    def append_line(self, path: str, line: bytes) -> None:
+        """Add one line (newline included), durable on return. One writer a path."""
+        ...
+
+    def read_bytes(self, path: str) -> bytes:
+        """The whole file; raises ``FileNotFoundError``."""
+        ...
+
+    def size(self, path: str) -> int | None:
+        """Bytes, None where there is no such file."""
+        ...
+
+    def list_names(self, directory: str) -> list[str]:
+        """Names directly below a directory, sorted; empty where it does not exist."""
+        ...
+
+    def quarantine(self, path: str) -> str:
+        """Take a file out of the lake, keeping it; returns where it went."""
+        ...
+
+    def scan_path(self, path: str) -> str:
+        """The path as Polars or DuckDB take it."""
+        ...
+
+    def scan_options(self) -> dict[str, str] | None:
+        """Polars' storage options, None for local files."""
+        ...
+
+
+def open_store(data_dir: str, options: ObjectStoreOptions | None = None) -> Store:
+    """The store behind a ``data_dir``: ``s3://bucket/prefix`` or a local directory."""
+    if data_dir.startswith("s3://"):
+        return S3Store(data_dir, options or ObjectStoreOptions())
+    if "://" in data_dir:
+        raise LakeError(f"{data_dir}: not a store this version knows; use a directory or s3://")
+    return LocalStore(Path(data_dir))
+
+
+class LocalStore:
+    """A directory on a local file system."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        self.root = str(self._root)
+
+    def staging(self) -> Path:
+        staging = Path(self.root + STAGING_SUFFIX)
+        staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return staging
+
+    def publish_file(self, staged: Path, path: str) -> None:
+        target = self._root / path
+        made = self._make_parents(target)
+        _fsync_file(staged)
+        staged.replace(target)
+        for directory in made:
+            _fsync_dir(directory)
+
+    def append_line(self, path: str, line: bytes) -> None:
+        target = self._root / path
+        made = [] if target.exists() else self._make_parents(target)
+        with target.open("ab") as file:
+            if file.tell() and not _ends_with_newline(target):
+                # a crash tore the last line: close it so that only that line is lost
+                file.write(b"\n")
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        for directory in made:
+            _fsync_dir(directory)
+
+    def read_bytes(self, path: str) -> bytes:
+        return (self._root / path).read_bytes()
+
+    def size(self, path: str) -> int | None:
+        try:
+            return (self._root / path).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def list_names(self, directory: str) -> list[str]:
+        try:
+            return sorted(entry.name for entry in os.scandir(self._root / directory))
+        except FileNotFoundError:
+            return []
+
+    def quarantine(self, path: str) -> str:
+        target = Path(self.root + QUARANTINE_SUFFIX) / path
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.move(self._root / path, target)
+        return str(target)
+
+    def scan_path(self, path: str) -> str:
+        return str(self._root / path)
+
+    def scan_options(self) -> dict[str, str] | None:
+        return None
+
+    def _make_parents(self, target: Path) -> list[Path]:
+        """Create the parents and return the directories whose entries changed, deepest first."""
+        changed = [target.parent]
+        for parent in target.parents:
+            if parent.exists():
+                break
+            changed.append(parent.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return changed
+
+
+class S3Store:
+    """A bucket and prefix on an S3 server, through ``pyarrow.fs``."""
+
+    def __init__(self, uri: str, options: ObjectStoreOptions) -> None:
+        self.root = uri.rstrip("/")
+        self._prefix = self.root.removeprefix("s3://")
+        self._options = options
+        scheme, _, host = options.endpoint_url.partition("://")
+        self._fs = pafs.S3FileSystem(
+            region=options.region,
+            endpoint_override=host or None,
+            scheme=scheme or "https",
+            allow_bucket_creation=False,
+        )
+
+    def staging(self) -> Path:
+        staging = Path(tempfile.gettempdir()) / f"surveillance-{os.getuid()}{STAGING_SUFFIX}"
+        staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return staging
+
+    def publish_file(self, staged: Path, path: str) -> None:
+        self._put(path, staged.read_bytes())
+        staged.unlink()
+
+    def append_line(self, path: str, line: bytes) -> None:
+        try:
+            content = self.read_bytes(path)
+        except FileNotFoundError:
+            content = b""
+        self._put(path, content + line)
+
+    def read_bytes(self, path: str) -> bytes:
+        with self._fs.open_input_stream(self._key(path)) as stream:
+            return stream.read()
+
+    def size(self, path: str) -> int | None:
+        info = self._info(path)
+        return info.size if info.type == pafs.FileType.File else None
+
+    def list_names(self, directory: str) -> list[str]:
+        selector = pafs.FileSelector(self._key(directory), allow_not_found=True)
+        return sorted(info.base_name for info in self._fs.get_file_info(selector))
+
+    def quarantine(self, path: str) -> str:
+        target = f"{self._prefix}{QUARANTINE_SUFFIX}/{path}"
+        self._fs.move(self._key(path), target)
+        return f"s3://{target}"
+
+    def scan_path(self, path: str) -> str:
+        return f"{self.root}/{path}"
+
+    def scan_options(self) -> dict[str, str] | None:
+        options = {"aws_region": self._options.region}
+        if self._options.endpoint_url:
+            options["aws_endpoint_url"] = self._options.endpoint_url
+            if self._options.endpoint_url.startswith("http://"):
+                options["aws_allow_http"] = "true"
+        return options
+
+    def _key(self, path: str) -> str:
+        return f"{self._prefix}/{path}"
+
+    def _info(self, path: str) -> pafs.FileInfo:
+        return self._fs.get_file_info(self._key(path))
+
+    def _put(self, path: str, content: bytes) -> None:
+        with self._fs.open_output_stream(self._key(path)) as stream:
+            stream.write(content)
+
+
+def _fsync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _fsync_dir(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

@@ -1,0 +1,361 @@
+"""One typed settings tree: TOML file, then environment, then command line.
+
+Every key is validated here and shipped with a comment in ``config/surveillance.toml``. An unknown
+key, a wrong type or an unreadable file is a ``ConfigurationError`` naming the key's path and where
+the value came from; commands turn it into exit code 78.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from surveillance_core.markets import Venue
+
+ENVIRONMENT_PREFIX = "SURVEILLANCE__"
+DEFAULT_CONFIG = Path("config/surveillance.toml")
+EXIT_CONFIGURATION = 78
+"""Exit code of a bad configuration (sysexits EX_CONFIG)."""
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message names key, cause and origin."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VenueSettings(_Table):
+    """``[venues.<name>]``: where a venue is and how much of it to follow."""
+
+    enabled: bool = False
+    rest_url: str = ""
+    clob_url: str = ""
+    ws_url: str = ""
+    max_subs: int = Field(default=200, ge=1)
+    assets_per_connection: int = Field(default=400, ge=1, le=700)
+    hot_count: int = Field(default=40, ge=0)
+    rotation_period_secs: int = Field(default=180, ge=1)
+    snapshot_interval_ms_hot: int = Field(default=2_000, ge=50)
+    snapshot_interval_ms_warm: int = Field(default=10_000, ge=50)
+    subscription_churn_limit_per_minute: int = Field(default=20, ge=1)
+    exclude_title_patterns: tuple[str, ...] = ()
+    min_hours_until_close: float = Field(default=0.0, ge=0.0)
+    mirror_check: bool = True
+    requests_per_second: float = Field(default=5.0, gt=0.0)
+    page_size: int = Field(default=500, ge=1, le=500)
+    max_pages: int = Field(default=1_000, ge=1)
+    stall_seconds: float = Field(default=60.0, gt=0.0)
+    first_book_seconds: float = Field(default=30.0, gt=0.0)
+    hash_check_interval_ms: int = Field(default=1_000, ge=0)
+    reconnect_max_seconds: float = Field(default=30.0, gt=0.0)
+
+    @field_validator("rest_url", "clob_url", "ws_url")
+    @classmethod
+    def _secure_or_loopback(cls, url: str) -> str:
+        if not url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in {"https", "wss", "http", "ws"} or not parts.hostname:
+            raise ValueError(f"not a web address: {url!r}")
+        loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        if parts.scheme in {"http", "ws"} and not loopback:
+            raise ValueError("http:// and ws:// are for loopback only; use https:// or wss://")
+        if parts.username or parts.password:
+            raise ValueError("credentials do not belong in an address")
+        return url.rstrip("/")
+
+
+class VenuesSettings(_Table):
+    """``[venues]``: one table a venue."""
+
+    polymarket: VenueSettings = VenueSettings()
+    kalshi: VenueSettings = VenueSettings()
+
+    def __getitem__(self, venue: Venue) -> VenueSettings:
+        return self.polymarket if venue is Venue.POLYMARKET else self.kalshi
+
+    @property
+    def enabled(self) -> list[Venue]:
+        """Enabled venues in alphabetical order."""
+        return [venue for venue in Venue if self[venue].enabled]
+
+
+class StorageSettings(_Table):
+    """``[storage]``: how rows become files."""
+
+    top_k: int = Field(default=50, ge=1, le=1_000)
+    flush_rows: int = Field(default=50_000, ge=1)
+    flush_seconds: float = Field(default=5.0, ge=0.0)
+    bucket_minutes: float = Field(default=5.0, gt=0.0, le=60.0)
+    heartbeat_seconds: float = Field(default=60.0, gt=0.0)
+    s3_endpoint_url: str = ""
+    s3_region: str = "us-east-1"
+
+    @field_validator("bucket_minutes")
+    @classmethod
+    def _divides_the_hour(cls, minutes: float) -> float:
+        if abs(60 / minutes - round(60 / minutes)) > 1e-9:
+            raise ValueError("must divide an hour, so that no bucket spans two")
+        return minutes
+
+
+class RotationSettings(_Table):
+    """``[rotation]``: whether slots rotate through markets beyond the fixed ones."""
+
+    enabled: bool = True
+
+
+class MockSettings(_Table):
+    """``[mock]``: the simulated venues instead of the real ones."""
+
+    enabled: bool = False
+    universe_size: int = Field(default=1_000, ge=1)
+    markets_per_venue: int = Field(default=40, ge=1)
+    seed: int = 7
+    http_port: int = Field(default=8801, ge=0, le=65_535)
+    ws_port: int = Field(default=8802, ge=0, le=65_535)
+    events_per_second: float = Field(default=20.0, gt=0.0)
+
+
+class UniverseSettings(_Table):
+    """``[universe]``: which published universe the collector may use."""
+
+    max_age_hours: float = Field(default=48.0, gt=0.0)
+    poll_seconds: float = Field(default=30.0, gt=0.0)
+
+
+class OrchestrationSettings(_Table):
+    """``[orchestration]``: how Dagster is driven."""
+
+    first_date: str = "2026-01-01"
+    sensor_seconds: int = Field(default=30, ge=1)
+    open_day_refresh_seconds: float = Field(default=900.0, ge=0.0)
+    run_requests_a_tick: int = Field(default=50, ge=1)
+    day_close_minute: int = Field(default=30, ge=0, le=59)
+    liveness_minutes: float = Field(default=15.0, gt=0.0)
+
+
+class _TomlSource(PydanticBaseSettingsSource):
+    """The parsed file, already read, as the lowest source."""
+
+    def __init__(self, settings_cls: type[BaseSettings], content: dict[str, Any]) -> None:
+        super().__init__(settings_cls)
+        self._content = content
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self._content.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return self._content
+
+
+_file_content: dict[str, Any] = {}
+
+
+class Settings(BaseSettings):
+    """The whole tree. Build it with ``load_settings``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        case_sensitive=False,
+    )
+
+    data_dir: str = "data"
+    venues: VenuesSettings = VenuesSettings()
+    storage: StorageSettings = StorageSettings()
+    rotation: RotationSettings = RotationSettings()
+    mock: MockSettings = MockSettings()
+    universe: UniverseSettings = UniverseSettings()
+    orchestration: OrchestrationSettings = OrchestrationSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Highest first: command line, environment, file."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _TomlSource(settings_cls, _file_content)
+
+    @model_validator(mode="after")
+    def _hot_fits(self) -> Self:
+        for venue in Venue:
+            table = self.venues[venue]
+            if table.hot_count > table.max_subs:
+                raise ValueError(
+                    f"venues.{venue}.hot_count ({table.hot_count}) exceeds max_subs "
+                    f"({table.max_subs})"
+                )
+        return self
+
+    @property
+    def origin(self) -> Literal["real", "simulated"]:
+        """Whether what is collected comes from the real venues; a lake holds one kind only."""
+        return "simulated" if self.mock.enabled else "real"
+
+    def endpoints(self, venue: Venue) -> VenueEndpoints:
+        """Addresses in force: the venue's own, or the simulated ones where mock is enabled."""
+        if self.mock.enabled:
+            http = f"http://127.0.0.1:{self.mock.http_port}"
+            return VenueEndpoints(
+                rest_url=http,
+                clob_url=http,
+                ws_url=f"ws://127.0.0.1:{self.mock.ws_port}/ws/market",
+            )
+        table = self.venues[venue]
+        return VenueEndpoints(
+            rest_url=table.rest_url, clob_url=table.clob_url or table.rest_url, ws_url=table.ws_url
+        )
+
+
+class VenueEndpoints(_Table):
+    """Where a venue answers."""
+
+    rest_url: str
+    clob_url: str
+    ws_url: str
+
+
+class LoadedSettings:
+    """Settings with the origin of each value.
+
+    Attributes
+    ----------
+    settings
+        The validated tree.
+    origins
+        ``"file"``, ``"environment"`` or ``"command line"`` by dotted key; absent keys are defaults.
+    path
+        The file read, None where none was given and none is at the default place.
+    """
+
+    def __init__(self, settings: Settings, origins: Mapping[str, str], path: Path | None) -> None:
+        self.settings = settings
+        self.origins = origins
+        self.path = path
+
+
+def load_settings(
+    config: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> LoadedSettings:
+    """Read, merge and validate the settings.
+
+    Parameters
+    ----------
+    config
+        The TOML file. None takes ``$SURVEILLANCE_CONFIG`` or ``config/surveillance.toml``, which
+        may be absent; a file that is named must exist.
+    overrides
+        Command-line values as a nested mapping; None values are left out.
+
+    Raises
+    ------
+    ConfigurationError
+        With the key's dotted path, the cause and where the value came from.
+    """
+    global _file_content
+    path = _config_path(config)
+    content = _read_toml(path) if path is not None else {}
+    from_cli = _without_none(overrides or {})
+    origins = {key: "file" for key in _flatten(content)}
+    origins |= {key: "environment" for key in _environment_keys()}
+    origins |= {key: "command line" for key in _flatten(from_cli)}
+    _file_content = content
+    try:
+        settings = Settings(**from_cli)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, origins, path)) from error
+    except Exception as error:  # pydantic-settings wraps JSON errors of variables in its own class
+        raise ConfigurationError(f"environment: {error}") from error
+    finally:
+        _file_content = {}
+    return LoadedSettings(settings, origins, path)
+
+
+def flatten_settings(settings: Settings) -> dict[str, object]:
+    """Every key with its value in force, dotted, in the tree's order."""
+    return _flatten(settings.model_dump())
+
+
+def _config_path(config: Path | None) -> Path | None:
+    if config is not None:
+        return config
+    named = os.environ.get("SURVEILLANCE_CONFIG")
+    if named:
+        return Path(named)
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"{path}: no such file. Name an existing one with --config."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
+
+
+def _environment_keys() -> dict[str, object]:
+    """Dotted keys set in the environment; refuses top-level names the tree does not have."""
+    keys: dict[str, object] = {}
+    for name, value in os.environ.items():
+        if name.upper().startswith(ENVIRONMENT_PREFIX):
+            dotted = name[len(ENVIRONMENT_PREFIX) :].lower().replace("__", ".")
+            # pydantic-settings overlooks unknown variables at the top level
+            if dotted.split(".")[0] not in Settings.model_fields:
+                raise ConfigurationError(f"{dotted}: unknown key (environment: {name})")
+            keys[dotted] = value
+    return keys
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(cast("Mapping[str, Any]", value), f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _without_none(tree: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            inner = _without_none(cast("Mapping[str, Any]", value))
+            if inner:
+                kept[key] = inner
+        elif value is not None:
+            kept[key] = value
+    return kept
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str], path: Path | None) -> str:
+    lines: list[str] = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        origin = origins.get(key)
+        where = f" ({path if origin == 'file' else origin})" if origin else ""
+        cause = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"{key}: {cause}{where}" if key else f"{cause}")
+    return "; ".join(lines)
