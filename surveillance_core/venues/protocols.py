@@ -106,11 +106,18 @@ class MarketChannel(Protocol):
     No socket and no clock: the caller passes each frame with the time it was received.
     """
 
-    states: Mapping[str, BookState]
-    """Books by asset id, of the assets this connection follows."""
+    @property
+    def states(self) -> Mapping[str, BookState]:
+        """Books by asset id, of the assets this connection follows."""
+        ...
+
     messages: Counter[str]
     """Messages seen by type, unknown types under their own name."""
+    ignored: Counter[str]
+    """Well-formed input that changes nothing, by reason (repeats, assets not followed)."""
     hashes: IntegrityTally
+    crossed_at_batch_end: int
+    """Books found crossed or locked when a batch was whole."""
 
     def follow(self, assets: Iterable[AssetTerms]) -> None:
         """Expect these assets; messages on others are counted and left alone."""
@@ -126,6 +133,10 @@ class MarketChannel(Protocol):
 
     def settle(self, recv_ns: int) -> Sequence[ChannelEvent]:
         """Judge what is due now that no more input is expected (end of input, closed socket)."""
+        ...
+
+    def settle_asset(self, asset_id: str, now_ns: int) -> Sequence[ChannelEvent]:
+        """Judge one asset's last batch if it is whole by ``now_ns``; call before reading a book."""
         ...
 
 

@@ -1,0 +1,432 @@
+"""The collector's heart: frames and ticks in, rows out. No I/O, no clock, deterministic.
+
+Live capture, replay and tests are this code on different sources of frames and time. Books are read
+at instants of a fixed grid of the receive clock (multiples of the tier's cadence since the epoch),
+so the rows depend on the frames and their receive times alone, never on when the caller woke up:
+``receive`` and ``advance`` first do everything that was due before the time they are given.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from surveillance_core.books import BookState, Trust
+from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADES, Table
+from surveillance_core.venues.protocols import (
+    AssetTerms,
+    ChannelEvent,
+    Doubted,
+    IntegrityTally,
+    MarketChannel,
+    Opened,
+    Rejected,
+    SettledReader,
+    TickSizeChanged,
+    Trade,
+)
+from surveillance_collector.coverage import CoverageLine
+from surveillance_collector.rows import Reason, Row, snapshot_row, tick_size_row, trade_row
+
+
+class Tier(StrEnum):
+    """How often a market's book is read."""
+
+    HOT = "hot"
+    WARM = "warm"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """When and how deep books are read. Durations in nanoseconds."""
+
+    cadence_ns: dict[Tier, int]
+    heartbeat_ns: int
+    bucket_ns: int
+    top_k: int
+    first_book_ns: int
+    """Wait for a book after subscribing before the asset is subscribed again."""
+
+
+@dataclass(frozen=True)
+class Resubscribe:
+    """The assets' books must be had anew on this connection."""
+
+    conn: str
+    asset_ids: tuple[str, ...]
+    cause: str
+
+
+@dataclass(frozen=True)
+class RejectedFrame:
+    """Input set aside, with where and when it came from."""
+
+    conn: str
+    recv_ns: int
+    rejected: Rejected
+
+
+@dataclass
+class Output:
+    """What the engine has produced since it was last drained."""
+
+    rows: list[tuple[Table, int, Row]] = field(default_factory=list[tuple[Table, int, Row]])
+    """Table, the row's time in microseconds (it chooses the bucket), and the row."""
+    commands: list[Resubscribe] = field(default_factory=list[Resubscribe])
+    rejected: list[RejectedFrame] = field(default_factory=list[RejectedFrame])
+
+
+class _Followed:
+    """One asset on one connection; the primary ones are sampled and covered."""
+
+    __slots__ = (
+        "awaiting_ns",
+        "cadence_ns",
+        "conn",
+        "coverage",
+        "ever_opened",
+        "last_row_ns",
+        "sampled_version",
+        "state",
+        "terms",
+    )
+
+    def __init__(
+        self, terms: AssetTerms, state: BookState, conn: str, cadence_ns: int, now_ns: int
+    ) -> None:
+        self.terms = terms
+        self.state = state
+        self.conn = conn
+        self.cadence_ns = cadence_ns
+        self.coverage = (
+            CoverageLine(terms.market_id, terms.asset_id, now_ns, "awaiting_book")
+            if terms.primary
+            else None
+        )
+        self.awaiting_ns: int | None = now_ns
+        self.ever_opened = False
+        self.last_row_ns = 0
+        self.sampled_version = -1
+
+
+class Engine:
+    """Books of one venue over any number of connections, turned into lake rows.
+
+    Parameters
+    ----------
+    new_channel
+        Makes the venue's protocol state machine for one connection.
+    sampling
+        Cadences, heartbeat, depth.
+    """
+
+    def __init__(
+        self, new_channel: Callable[[SettledReader], MarketChannel], sampling: Sampling
+    ) -> None:
+        self._new_channel = new_channel
+        self._sampling = sampling
+        self._channels: dict[str, MarketChannel] = {}
+        self._followed: dict[str, _Followed] = {}
+        self._by_cadence: dict[int, dict[str, _Followed]] = {}
+        self._due: dict[int, int] = {}
+        self._next_cut_ns: int | None = None
+        self._deferred: dict[str, _Followed] = {}
+        self._now_ns = 0
+        self._output = Output()
+        self.frames = 0
+        self.counts: Counter[str] = Counter()
+        """Rows written, trades, doubts and mirror verdicts, by name."""
+        self.rejected: Counter[str] = Counter()
+        self._retired_messages: Counter[str] = Counter()
+        self._retired_ignored: Counter[str] = Counter()
+        self._retired_hashes = IntegrityTally()
+        self._retired_crossed = 0
+
+    # ── input ────────────────────────────────────────────────────────────────────────────────
+
+    def connect(self, conn: str, recv_ns: int) -> None:
+        """A connection opened; its books start from nothing."""
+        self.advance(recv_ns)
+        self._channels[conn] = self._new_channel(self._read_settled)
+
+    def follow(
+        self, conn: str, assets: Iterable[AssetTerms], tier: Tier, recv_ns: int
+    ) -> None:
+        """These assets were subscribed on the connection."""
+        self.advance(recv_ns)
+        channel = self._channels[conn]
+        cadence = self._sampling.cadence_ns[tier]
+        if cadence not in self._due:
+            self._due[cadence] = _next_multiple(recv_ns, cadence)
+            self._by_cadence[cadence] = {}
+        if self._next_cut_ns is None:
+            self._next_cut_ns = _next_multiple(recv_ns, self._sampling.bucket_ns)
+        for terms in assets:
+            channel.follow([terms])
+            known = self._followed.get(terms.asset_id)
+            followed = _Followed(terms, channel.states[terms.asset_id], conn, cadence, recv_ns)
+            if known is not None:
+                followed.ever_opened = known.ever_opened
+                followed.last_row_ns = known.last_row_ns
+                if known.coverage is not None:
+                    self._cover(known.coverage.doubt("resubscribed", recv_ns, recv_ns))
+                    followed.coverage = known.coverage
+                self._by_cadence[known.cadence_ns].pop(terms.asset_id, None)
+            self._followed[terms.asset_id] = followed
+            if terms.primary:
+                self._by_cadence[cadence][terms.asset_id] = followed
+
+    def forget(self, conn: str, asset_ids: Sequence[str], recv_ns: int) -> None:
+        """These assets were unsubscribed: their coverage ends here."""
+        self.advance(recv_ns)
+        channel = self._channels.get(conn)
+        for asset_id in asset_ids:
+            followed = self._followed.pop(asset_id, None)
+            if followed is None:
+                continue
+            self._by_cadence[followed.cadence_ns].pop(asset_id, None)
+            self._deferred.pop(asset_id, None)
+            if followed.coverage is not None:
+                self._cover(followed.coverage.cut(recv_ns))
+        if channel is not None:
+            channel.forget(asset_ids)
+
+    def disconnect(self, conn: str, recv_ns: int, cause: str) -> None:
+        """The connection is gone: its books are no longer known."""
+        self.advance(recv_ns)
+        channel = self._channels.pop(conn, None)
+        if channel is None:
+            return
+        self._handle(conn, channel.settle(recv_ns), recv_ns)
+        self._retire(channel)
+        for asset_id, followed in self._followed.items():
+            if followed.conn == conn:
+                followed.state.opened = False
+                followed.awaiting_ns = None
+                self._deferred.pop(asset_id, None)
+                if followed.coverage is not None:
+                    self._cover(followed.coverage.doubt(cause, recv_ns, recv_ns))
+
+    def receive(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
+        """One frame, with the time it was received."""
+        self.advance(recv_ns)
+        self.frames += 1
+        events = self._channels[conn].receive(frame, recv_ns)
+        if events:
+            self._handle(conn, events, recv_ns)
+
+    def advance(self, now_ns: int) -> None:
+        """Do everything due up to ``now_ns``; the clock does not go back."""
+        if now_ns <= self._now_ns:
+            return
+        while True:
+            instant = min(self._due.values(), default=now_ns + 1)
+            if self._next_cut_ns is not None and self._next_cut_ns <= instant:
+                instant = self._next_cut_ns
+                if instant > now_ns:
+                    break
+                self._read_deferred(instant)
+                self._cut(instant)
+                continue
+            if instant > now_ns:
+                break
+            self._read_deferred(instant)
+            for cadence, due in self._due.items():
+                if due == instant:
+                    self._read_tier(cadence, instant)
+                    self._due[cadence] = instant + cadence
+        self._read_deferred(now_ns)
+        self._now_ns = now_ns
+
+    def finish(self, now_ns: int) -> None:
+        """End of input: judge and cover what stands."""
+        self.advance(now_ns)
+        for conn, channel in self._channels.items():
+            self._handle(conn, channel.settle(now_ns), now_ns)
+        for followed in self._followed.values():
+            if followed.coverage is not None:
+                self._cover(followed.coverage.cut(now_ns))
+
+    # ── output ───────────────────────────────────────────────────────────────────────────────
+
+    def drain(self) -> Output:
+        """Take what has been produced."""
+        output, self._output = self._output, Output()
+        return output
+
+    @property
+    def messages(self) -> Counter[str]:
+        """Messages by type over all connections, closed ones included."""
+        return sum((c.messages for c in self._channels.values()), self._retired_messages.copy())
+
+    @property
+    def ignored(self) -> Counter[str]:
+        """Well-formed input that changed nothing, by reason."""
+        return sum((c.ignored for c in self._channels.values()), self._retired_ignored.copy())
+
+    @property
+    def hashes(self) -> IntegrityTally:
+        """Integrity verdicts over all connections."""
+        tallies = [self._retired_hashes, *(c.hashes for c in self._channels.values())]
+        return IntegrityTally(
+            due=sum(t.due for t in tallies),
+            matched=sum(t.matched for t in tallies),
+            mismatched=sum(t.mismatched for t in tallies),
+        )
+
+    @property
+    def crossed_at_batch_end(self) -> int:
+        """Books found crossed when a batch was whole, over all connections."""
+        return self._retired_crossed + sum(
+            c.crossed_at_batch_end for c in self._channels.values()
+        )
+
+    @property
+    def books(self) -> int:
+        """Sampled books that stand."""
+        return sum(f.state.opened for f in self._followed.values() if f.terms.primary)
+
+    @property
+    def followed(self) -> int:
+        """Markets subscribed."""
+        return sum(f.terms.primary for f in self._followed.values())
+
+    # ── events ───────────────────────────────────────────────────────────────────────────────
+
+    def _handle(self, conn: str, events: Iterable[ChannelEvent], recv_ns: int) -> None:
+        for event in events:
+            match event:
+                case Trade():
+                    self.counts["trades"] += 1
+                    self._emit(TRADES, trade_row(event, recv_ns))
+                case Opened():
+                    self._opened(event, recv_ns)
+                case Doubted():
+                    self._doubted(conn, event, recv_ns)
+                case TickSizeChanged():
+                    self.counts["tick_size_changes"] += 1
+                    self._emit(LIFECYCLE, tick_size_row(event, recv_ns))
+                case Rejected():
+                    self.rejected[event.reason] += 1
+                    self._output.rejected.append(RejectedFrame(conn, recv_ns, event))
+
+    def _opened(self, event: Opened, recv_ns: int) -> None:
+        followed = self._followed.get(event.asset_id)
+        if followed is None:
+            return
+        followed.awaiting_ns = None
+        if followed.coverage is not None:
+            self._cover(followed.coverage.trust(recv_ns))
+            reason = Reason.RESYNC if followed.ever_opened else Reason.OPENED
+            self._write(followed, recv_ns, reason)
+        followed.ever_opened = True
+
+    def _doubted(self, conn: str, event: Doubted, recv_ns: int) -> None:
+        self.counts[f"doubted_{event.cause}"] += 1
+        followed = self._followed.get(event.asset_id)
+        if followed is None:
+            return
+        if followed.coverage is not None:
+            self._cover(followed.coverage.doubt(event.cause, event.since_ns, recv_ns))
+        if followed.state.opened or followed.awaiting_ns is None:
+            followed.awaiting_ns = recv_ns
+        if followed.state.trust is Trust.DIVERGED:
+            command = Resubscribe(conn, (event.asset_id,), event.cause)
+            self._output.commands.append(command)
+
+    # ── reading books ────────────────────────────────────────────────────────────────────────
+
+    def _read_tier(self, cadence: int, instant: int) -> None:
+        first_book_ns = self._sampling.first_book_ns
+        for asset_id, followed in self._by_cadence[cadence].items():
+            if followed.awaiting_ns is not None:
+                if instant - followed.awaiting_ns >= first_book_ns:
+                    followed.awaiting_ns = instant
+                    self._output.commands.append(
+                        Resubscribe(followed.conn, (asset_id,), "no_book_in_time")
+                    )
+                if not followed.state.opened:
+                    continue
+            state = followed.state
+            if not state.opened:
+                continue
+            changed = state.version != followed.sampled_version
+            if not changed and instant - followed.last_row_ns < self._sampling.heartbeat_ns:
+                continue
+            if state.settles_ns > instant:
+                # half-way through a batch: read it when it is whole
+                state.read_when_settled = True
+                self._deferred[asset_id] = followed
+                continue
+            self._write(followed, instant, Reason.CHANGE if changed else Reason.HEARTBEAT)
+
+    def _read_deferred(self, now_ns: int) -> None:
+        if not self._deferred:
+            return
+        whole = [f for f in self._deferred.values() if f.state.settles_ns <= now_ns]
+        for followed in sorted(whole, key=lambda f: f.state.settles_ns):
+            self._write(followed, followed.state.settles_ns, Reason.CHANGE)
+
+    def _read_settled(self, state: BookState, recv_ns: int) -> None:
+        """Called by a channel with a whole book, just before its next batch."""
+        followed = self._deferred.get(state.asset_id)
+        if followed is None or followed.state is not state:
+            state.read_when_settled = False
+            return
+        self._write(followed, recv_ns, Reason.CHANGE)
+
+    def _write(self, followed: _Followed, at_ns: int, reason: Reason) -> None:
+        state = followed.state
+        state.read_when_settled = False
+        self._deferred.pop(followed.terms.asset_id, None)
+        channel = self._channels[followed.conn]
+        events = channel.settle_asset(followed.terms.asset_id, at_ns)
+        followed.last_row_ns = at_ns
+        followed.sampled_version = state.version
+        self.counts["snapshots"] += 1
+        self._emit(SNAPSHOTS, snapshot_row(state, at_ns, self._sampling.top_k, reason))
+        self._check_mirror(followed, channel)
+        if events:
+            self._handle(followed.conn, events, at_ns)
+
+    def _check_mirror(self, followed: _Followed, channel: MarketChannel) -> None:
+        """The second token's book is the first one's mirror, whenever both say the same moment."""
+        mirror = channel.states.get(followed.terms.mirror_id or "")
+        state = followed.state
+        if mirror is None or not mirror.opened or mirror.ts_venue_ms != state.ts_venue_ms:
+            return
+        if mirror.book == state.book.mirrored():
+            self.counts["mirror_matched"] += 1
+        else:
+            self.counts["mirror_mismatched"] += 1
+
+    def _cut(self, instant: int) -> None:
+        for followed in self._followed.values():
+            if followed.coverage is not None:
+                self._cover(followed.coverage.cut(instant))
+        self._next_cut_ns = instant + self._sampling.bucket_ns
+
+    def _cover(self, rows: list[Row]) -> None:
+        for row in rows:
+            start = row[2]
+            assert isinstance(start, int)
+            self._output.rows.append((COVERAGE, start, row))
+
+    def _emit(self, table: Table, row: Row) -> None:
+        time_us = row[0]
+        assert isinstance(time_us, int)
+        self._output.rows.append((table, time_us, row))
+
+    def _retire(self, channel: MarketChannel) -> None:
+        self._retired_messages += channel.messages
+        self._retired_ignored += channel.ignored
+        self._retired_hashes.due += channel.hashes.due
+        self._retired_hashes.matched += channel.hashes.matched
+        self._retired_hashes.mismatched += channel.hashes.mismatched
+        self._retired_crossed += channel.crossed_at_batch_end
+
+
+def _next_multiple(now_ns: int, step_ns: int) -> int:
+    return (now_ns // step_ns + 1) * step_ns

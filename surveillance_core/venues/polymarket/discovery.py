@@ -1,0 +1,316 @@
+"""Gamma's event pages turned into markets. Pure: parsed JSON in, a ``Discovery`` out.
+
+Gamma is read tolerantly (reference polymarket.md 1): unknown members are ignored, array members
+are strings that hold JSON, optional members may be absent or of another type. What cannot be a
+tradable market is set aside under a reason; nothing is dropped uncounted and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import cast
+
+from surveillance_core.books import DOLLARS, tick_of
+from surveillance_core.markets import (
+    FeeSchedule,
+    FeeTerms,
+    GroupKind,
+    GroupRef,
+    Market,
+    Outcome,
+    RewardTerms,
+    Venue,
+)
+from surveillance_core.venues.protocols import Discovery
+
+Json = Mapping[str, object]
+
+
+class SetAside(Exception):
+    """A market that cannot enter the universe; the argument is the reason it is counted under."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class EventReader:
+    """Accumulates a sweep: feed it the events of each page, then take the discovery.
+
+    Parameters
+    ----------
+    fetched_at
+        Stamped on every market.
+    """
+
+    def __init__(self, fetched_at: datetime) -> None:
+        self._fetched_at = fetched_at
+        self._markets: dict[str, Market] = {}
+        self.found = Discovery(markets=[], set_aside=Counter(), seen=0, oddities=Counter())
+
+    def read_page(self, events: Iterable[object]) -> None:
+        """Take the events of one page."""
+        self.found.pages += 1
+        for event in events:
+            if not isinstance(event, dict):
+                self._count_aside("event_not_an_object")
+                continue
+            self.read_event(cast("Json", event))
+
+    def read_event(self, event: Json) -> None:
+        """Take one event with its nested markets."""
+        nested = event.get("markets")
+        if nested is None:
+            self.found.oddities["event_without_markets"] += 1
+            return
+        if not isinstance(nested, list):
+            self._count_aside("event_markets_not_a_list")
+            return
+        members = cast("list[object]", nested)
+        for member in members:
+            self.read_market(member, event, len(members))
+
+    def read_market(self, market: object, event: Json | None, members: int = 1) -> None:
+        """Take one market, nested in an event or (older captures) standing alone."""
+        self.found.seen += 1
+        try:
+            if not isinstance(market, dict):
+                raise SetAside("market_not_an_object")
+            parsed = self._parse(cast("Json", market), event, members)
+        except SetAside as aside:
+            self.found.set_aside[aside.reason] += 1
+            return
+        if parsed.market_id in self._markets:
+            self.found.set_aside["listed_twice"] += 1
+            return
+        self._markets[parsed.market_id] = parsed
+        self.found.markets.append(parsed)
+
+    def _count_aside(self, reason: str) -> None:
+        self.found.seen += 1
+        self.found.set_aside[reason] += 1
+
+    def _parse(self, market: Json, event: Json | None, members: int) -> Market:
+        _require_tradable(market)
+        market_id = _text(market, "conditionId")
+        if not market_id:
+            raise SetAside("no_condition_id")
+        tokens = _tokens(market)
+        labels = _string_list(market, "outcomes")
+        if len(tokens) != 2 or len(labels) != 2:
+            raise SetAside("not_two_outcomes")
+        if not all(tokens) or len(set(tokens)) != 2:
+            raise SetAside("no_tokens")
+        return Market(
+            venue=Venue.POLYMARKET,
+            market_id=market_id,
+            title=_text(market, "question") or "",
+            outcomes=tuple(
+                Outcome(token, label) for token, label in zip(tokens, labels, strict=True)
+            ),
+            tick_size=_tick_size(market),
+            min_order_size=self._number(market, "orderMinSize"),
+            neg_risk=market.get("negRisk") is True,
+            groups=_groups(market, event, members),
+            fee_terms=_fee_terms(market),
+            fees=self._fees(market),
+            rewards=self._rewards(market),
+            close_hint=self._moment(market, "endDate"),
+            volume_24h=self._number(market, "volume24hr"),
+            liquidity=self._number(market, "liquidityNum", "liquidity"),
+            category=_category(market, event),
+            rules_hash=hash_rules(_text(market, "description") or ""),
+            fetched_at=self._fetched_at,
+        )
+
+    def _number(self, source: Json, *names: str) -> float | None:
+        """A finite number or None; an unreadable one is counted as an oddity."""
+        for name in names:
+            value = source.get(name)
+            if value is None or isinstance(value, bool):
+                continue
+            if isinstance(value, int | float | str):
+                try:
+                    number = float(value)
+                except (ValueError, OverflowError):
+                    number = float("nan")
+                if abs(number) < float("inf"):
+                    return number
+            self.found.oddities[f"{name}_not_a_number"] += 1
+        return None
+
+    def _moment(self, source: Json, name: str) -> datetime | None:
+        value = source.get(name)
+        if value is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.found.oddities[f"{name}_not_a_time"] += 1
+            return None
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+    def _fees(self, market: Json) -> FeeSchedule | None:
+        schedule = market.get("feeSchedule")
+        if not isinstance(schedule, dict) or _fee_terms(market) is not FeeTerms.SCHEDULED:
+            return None
+        terms = cast("Json", schedule)
+        rate, exponent = self._number(terms, "rate"), self._number(terms, "exponent")
+        if rate is None or exponent is None:
+            return None
+        return FeeSchedule(
+            rate=rate,
+            exponent=exponent,
+            taker_only=terms.get("takerOnly") is True,
+            rebate_share=self._number(terms, "rebateRate"),
+            kind=_text(market, "feeType"),
+        )
+
+    def _rewards(self, market: Json) -> RewardTerms | None:
+        min_size = self._number(market, "rewardsMinSize")
+        max_spread_cents = self._number(market, "rewardsMaxSpread")
+        if not min_size or not max_spread_cents:
+            return None
+        pools = market.get("clobRewards")
+        rates = [
+            self._number(cast("Json", pool), "rewardsDailyRate")
+            for pool in cast("list[object]", pools if isinstance(pools, list) else [])
+            if isinstance(pool, dict)
+        ]
+        known = [rate for rate in rates if rate is not None]
+        return RewardTerms(
+            min_size=min_size,
+            max_spread=max_spread_cents / 100,
+            daily_rate=sum(known) if known else None,
+        )
+
+
+def hash_rules(text: str) -> str:
+    """Identity of a rules text as fetched: BLAKE2b-128, hexadecimal."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _require_tradable(market: Json) -> None:
+    """Tradable = active, not closed, not archived, order book enabled, accepting orders."""
+    for name, wanted, reason in (
+        ("closed", False, "closed"),
+        ("archived", False, "archived"),
+        ("active", True, "inactive"),
+        ("enableOrderBook", True, "no_order_book"),
+        ("acceptingOrders", True, "not_accepting_orders"),
+    ):
+        value = market.get(name)
+        if value is None and wanted is False:
+            continue
+        if value is not wanted:
+            raise SetAside(reason if isinstance(value, bool) else f"{reason}_unknown")
+
+
+def _tokens(market: Json) -> list[str]:
+    """Token ids, from the member that the market's protocol version names."""
+    version = market.get("version")
+    if version in (None, "v1"):
+        return _string_list(market, "clobTokenIds")
+    if version == "v2":
+        return _string_list(market, "positionIds")
+    raise SetAside("unknown_version")
+
+
+def _string_list(market: Json, name: str) -> list[str]:
+    """A list of strings that Gamma gives as a string of JSON, or as a list."""
+    value = market.get(name)
+    if value is None or value == "":
+        raise SetAside(f"no_{name}")
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise SetAside(f"malformed_{name}") from None
+    if not isinstance(value, list):
+        raise SetAside(f"malformed_{name}")
+    items = cast("list[object]", value)
+    if not all(isinstance(item, str) for item in items):
+        raise SetAside(f"malformed_{name}")
+    return cast("list[str]", items)
+
+
+def _text(source: Json, name: str) -> str | None:
+    value = source.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _tick_size(market: Json) -> float:
+    value = market.get("orderPriceMinTickSize")
+    if value is None:
+        raise SetAside("no_tick_size")
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise SetAside("malformed_tick_size")
+    try:
+        tick = tick_of(value)
+    except ValueError:
+        raise SetAside("malformed_tick_size") from None
+    if not tick:
+        raise SetAside("malformed_tick_size")
+    return DOLLARS[tick]
+
+
+def _fee_terms(market: Json) -> FeeTerms:
+    schedule, enabled = market.get("feeSchedule"), market.get("feesEnabled")
+    if isinstance(schedule, dict) and enabled is not False:
+        terms = cast("Json", schedule)
+        known = all(
+            isinstance(terms.get(name), int | float) and not isinstance(terms.get(name), bool)
+            for name in ("rate", "exponent")
+        )
+        return FeeTerms.SCHEDULED if known else FeeTerms.UNKNOWN
+    if enabled is True or market.get("feeType"):
+        return FeeTerms.UNKNOWN
+    if enabled is False:
+        return FeeTerms.FREE
+    # neither a flag nor a schedule: pages from before fees existed, or a member that went away
+    return FeeTerms.FREE if "feeType" in market else FeeTerms.UNKNOWN
+
+
+def _groups(market: Json, event: Json | None, members: int) -> tuple[GroupRef, ...]:
+    groups: list[GroupRef] = []
+    if event is None:
+        return ()
+    event_id = event.get("id")
+    title = _text(event, "title") or ""
+    augmented = event.get("negRiskAugmented") is True
+    if isinstance(event_id, str | int) and not isinstance(event_id, bool):
+        groups.append(
+            GroupRef(
+                group_id=f"event:{event_id}", kind=GroupKind.EVENT, title=title, members=members
+            )
+        )
+    if market.get("negRisk") is True:
+        neg_risk_id = _text(market, "negRiskMarketID") or _text(event, "negRiskMarketID")
+        if neg_risk_id:
+            groups.append(
+                GroupRef(
+                    group_id=f"neg_risk:{neg_risk_id}",
+                    kind=GroupKind.NEG_RISK,
+                    title=title,
+                    members=members,
+                    augmented=augmented,
+                )
+            )
+    return tuple(groups)
+
+
+def _category(market: Json, event: Json | None) -> str | None:
+    named = _text(market, "category") or (_text(event, "category") if event else None)
+    if named or event is None:
+        return named
+    tags = event.get("tags")
+    for tag in cast("list[object]", tags if isinstance(tags, list) else []):
+        if isinstance(tag, dict):
+            label = _text(cast("Json", tag), "label")
+            if label:
+                return label
+    return None
