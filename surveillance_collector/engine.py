@@ -332,7 +332,7 @@ class Engine:
             self._cover(followed.coverage.doubt(event.cause, event.since_ns, recv_ns))
         if followed.state.opened or followed.awaiting_ns is None:
             followed.awaiting_ns = recv_ns
-        if followed.state.trust is Trust.DIVERGED:
+        if followed.state.trust is Trust.DIVERGED or not followed.state.opened:
             command = Resubscribe(conn, (event.asset_id,), event.cause)
             self._output.commands.append(command)
 

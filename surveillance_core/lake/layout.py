@@ -57,6 +57,11 @@ def day_file(table: Table, venue: Venue, day: date) -> str:
     return f"{day_dir(table.name, venue, day)}/{table.name}.parquet"
 
 
+def rejected_frames_file(venue: Venue, day: date) -> str:
+    """Frames that could not be used, kept beside the lake in the capture format."""
+    return f"{day_dir('rejected_frames', venue, day)}/frames.jsonl"
+
+
 UNIVERSE: Final = "universe"
 
 

@@ -7,6 +7,7 @@ directory, and an fsynced append; on an object store a single PUT each.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from typing import Protocol
 import pyarrow.fs as pafs
 
 from surveillance_core.lake.errors import LakeError
-from surveillance_core.lake.layout import QUARANTINE_SUFFIX, STAGING_SUFFIX
+from surveillance_core.lake.layout import QUARANTINE_SUFFIX, STAGING_SUFFIX, STATE_SUFFIX
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class Store(Protocol):
 
     def staging(self) -> Path:
         """A local directory for files that are being written; beside the lake, never inside."""
+        ...
+
+    def state_dir(self) -> Path:
+        """A local directory for locks and other state of this lake's processes."""
         ...
 
     def publish_file(self, staged: Path, path: str) -> None:
@@ -59,6 +64,10 @@ class Store(Protocol):
 
     def quarantine(self, path: str) -> str:
         """Take a file out of the lake, keeping it; returns where it went."""
+        ...
+
+    def append_aside(self, path: str, line: bytes) -> None:
+        """Keep a line beside the lake, locally; not durable, never part of the lake."""
         ...
 
     def scan_path(self, path: str) -> str:
@@ -87,9 +96,10 @@ class LocalStore:
         self.root = str(self._root)
 
     def staging(self) -> Path:
-        staging = Path(self.root + STAGING_SUFFIX)
-        staging.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return staging
+        return _private_dir(Path(self.root + STAGING_SUFFIX))
+
+    def state_dir(self) -> Path:
+        return _private_dir(Path(self.root + STATE_SUFFIX))
 
     def publish_file(self, staged: Path, path: str) -> None:
         target = self._root / path
@@ -133,6 +143,9 @@ class LocalStore:
         shutil.move(self._root / path, target)
         return str(target)
 
+    def append_aside(self, path: str, line: bytes) -> None:
+        _append_aside(Path(self.root + QUARANTINE_SUFFIX), path, line)
+
     def scan_path(self, path: str) -> str:
         return str(self._root / path)
 
@@ -166,9 +179,15 @@ class S3Store:
         )
 
     def staging(self) -> Path:
-        staging = Path(tempfile.gettempdir()) / f"surveillance-{os.getuid()}{STAGING_SUFFIX}"
-        staging.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return staging
+        return _private_dir(self._local(STAGING_SUFFIX))
+
+    def state_dir(self) -> Path:
+        return _private_dir(self._local(STATE_SUFFIX))
+
+    def _local(self, suffix: str) -> Path:
+        """A directory of this machine that belongs to this lake alone."""
+        name = hashlib.blake2b(self.root.encode(), digest_size=8).hexdigest()
+        return Path(tempfile.gettempdir()) / f"surveillance-{os.getuid()}-{name}{suffix}"
 
     def publish_file(self, staged: Path, path: str) -> None:
         self._put(path, staged.read_bytes())
@@ -198,6 +217,9 @@ class S3Store:
         self._fs.move(self._key(path), target)
         return f"s3://{target}"
 
+    def append_aside(self, path: str, line: bytes) -> None:
+        _append_aside(self._local(QUARANTINE_SUFFIX), path, line)
+
     def scan_path(self, path: str) -> str:
         return f"{self.root}/{path}"
 
@@ -218,6 +240,18 @@ class S3Store:
     def _put(self, path: str, content: bytes) -> None:
         with self._fs.open_output_stream(self._key(path)) as stream:
             stream.write(content)
+
+
+def _private_dir(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def _append_aside(root: Path, path: str, line: bytes) -> None:
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with target.open("ab") as file:
+        file.write(line)
 
 
 def _fsync_file(path: Path) -> None:

@@ -1,0 +1,221 @@
+"""``surveillance-collector``: run, replay, verify."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+
+from surveillance_core.command_line import (
+    CommandFailed,
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    console,
+    errors,
+    open_lake,
+    print_json,
+    reporting_failures,
+    settings_from,
+    start_logging,
+)
+from surveillance_core.lake.manifest import manifest_days
+from surveillance_core.lake.publish import Lake
+from surveillance_core.lake.read import verify_days
+from surveillance_core.markets import Venue
+from surveillance_core.venues.registry import adapter_of
+from surveillance_collector.lock import collector_lock
+from surveillance_collector.replay import ReplayReport, replay_files
+from surveillance_collector.service import CollectorReport, collect, new_recorder
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Order books and trades from the venues into the lake.",
+)
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json_output: JsonOption = False,
+    venue: Annotated[
+        list[Venue] | None, typer.Option("--venue", help="Only this venue; may be repeated.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=0.0, help="Stop after this many seconds.")
+    ] = None,
+) -> None:
+    """Collect until stopped with Ctrl-C or SIGTERM; everything held is published first.
+
+    Examples:
+
+      surveillance-collector run
+
+      surveillance-collector run --venue polymarket --for 600 --json
+    """
+    start_logging()
+    with reporting_failures():
+        settings = settings_from(config, data_dir).settings
+        venues = venue or settings.venues.enabled
+        if not venues:
+            raise CommandFailed(
+                "no venue is enabled: set venues.polymarket.enabled = true, or name --venue"
+            )
+        for name in venues:
+            adapter_of(name)
+        lake = open_lake(settings, write=True)
+        with collector_lock(lake.store, "0"):
+            try:
+                reports = asyncio.run(collect(settings, lake, venues, seconds))
+            except ExceptionGroup as group:
+                causes = "; ".join(f"{type(e).__name__}: {e}" for e in group.exceptions)
+                raise CommandFailed(f"collection failed: {causes}") from group
+        if json_output:
+            print_json([asdict(report) for report in reports])
+        else:
+            _show_reports(reports)
+        if any(report.rows_held for report in reports):
+            raise CommandFailed("rows could not be published; see publish_failed in the log")
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="Recordings: plain, .gz or .zst.")],
+    venue: Annotated[Venue, typer.Option("--venue", help="Whose frames they are.")],
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json_output: JsonOption = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the rows into a lake at this directory.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Exit 1 if any proof of the recordings fails.")
+    ] = False,
+) -> None:
+    """Run recorded frames through the engine.
+
+    Examples:
+
+      surveillance-collector replay frames.jsonl.gz --venue polymarket --verify --json
+
+      surveillance-collector replay frames.jsonl.zst --venue polymarket --out replayed
+    """
+    start_logging()
+    with reporting_failures():
+        settings = settings_from(config, data_dir).settings
+        adapter_of(venue)
+        for path in files:
+            if not path.is_file():
+                raise CommandFailed(f"{path}: no such file", 2)
+        recorder = None
+        if out is not None:
+            recorder = new_recorder(settings, Lake(str(out), settings.origin), venue, "replay")
+        columns = (SpinnerColumn(), TextColumn("{task.completed:,} frames"), TimeElapsedColumn())
+        with Progress(*columns, console=errors, transient=True, disable=json_output) as progress:
+            task = progress.add_task("replay", total=None)
+            try:
+                report = replay_files(
+                    settings, venue, files, recorder, lambda: progress.advance(task)
+                )
+            except (OSError, EOFError) as error:
+                raise CommandFailed(f"a recording cannot be read to its end: {error}") from error
+        if json_output:
+            print_json(report)
+        else:
+            _show_replay(report)
+        if verify and report.failures:
+            raise CommandFailed(f"verification failed: {', '.join(report.failures)}")
+
+
+@app.command()
+def verify(
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json_output: JsonOption = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every file; compare digests and page checksums.")
+    ] = False,
+    day: Annotated[
+        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Only this UTC day.")
+    ] = None,
+) -> None:
+    """Check the manifest against the files.
+
+    Examples:
+
+      surveillance-collector verify
+
+      surveillance-collector verify --deep --date 2026-09-01
+    """
+    with reporting_failures():
+        settings = settings_from(config, data_dir).settings
+        lake = open_lake(settings, write=False)
+        checked, lines = 0, 0
+        found: list[str] = []
+        for venue in Venue:
+            days: list[date] = [day.date()] if day else manifest_days(lake.store, venue)
+            count, damaged, bad_lines = verify_days(lake, venue, days, deep=deep)
+            checked += count
+            lines += bad_lines
+            found.extend(str(damage) for damage in damaged)
+        if json_output:
+            print_json({"files": checked, "damaged": found, "damaged_manifest_lines": lines})
+        else:
+            console.print(
+                f"{checked} files checked, {len(found)} damaged, {lines} manifest lines damaged"
+            )
+            for line in found:
+                console.print(f"  {line}", markup=False)
+        if found:
+            raise CommandFailed(
+                f"{len(found)} files damaged; readers leave them out. "
+                "Replay the frames they came from to have their rows again."
+            )
+
+
+def _show_reports(reports: list[CollectorReport]) -> None:
+    table = RichTable("venue", "markets", "frames", "snapshots", "trades", "files", "rejected")
+    for report in reports:
+        table.add_row(
+            report.venue,
+            f"{report.markets:,}",
+            f"{report.frames:,}",
+            f"{report.counts.get('snapshots', 0):,}",
+            f"{report.counts.get('trades', 0):,}",
+            f"{report.files:,}",
+            f"{sum(report.rejected.values()):,}",
+        )
+    console.print(table)
+
+
+def _show_replay(report: ReplayReport) -> None:
+    table = RichTable("what", "count", show_header=False)
+    table.add_row("frames", f"{report.frames:,}")
+    for name, count in sorted(report.messages.items()):
+        table.add_row(f"  {name}", f"{count:,}")
+    table.add_row("books", f"{report.books:,}")
+    table.add_row("trades", f"{report.trades:,}")
+    table.add_row("snapshots", f"{report.snapshots:,}")
+    table.add_row("hashes matched / due", f"{report.hash.matched:,} / {report.hash.due:,}")
+    table.add_row("crossed at batch end", f"{report.crossed_at_batch_end:,}")
+    for name, count in sorted(report.rejected.items()):
+        table.add_row(f"rejected: {name}", f"{count:,}")
+    for name, count in sorted(report.ignored.items()):
+        table.add_row(f"ignored: {name}", f"{count:,}")
+    console.print(table)
+
+
+def main() -> None:
+    """Entry point."""
+    app(standalone_mode=True)
+
+

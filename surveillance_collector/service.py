@@ -1,0 +1,371 @@
+"""The running collector: universe in, feeds up, engine fed, files published, until told to stop.
+
+One event loop. Frames reach the engine in the loop's own thread; publishing runs in a worker
+thread on buckets already taken out of the recorder, so that a slow disk delays files, not frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import structlog
+
+from surveillance_core.lake.publish import Lake
+from surveillance_core.lake.manifest import read_manifest
+from surveillance_core.lake.read import latest_universe_day, read_universe, universe_entry
+from surveillance_core.markets import Market, UniverseError, Venue
+from surveillance_core.settings import Settings
+from surveillance_core.venues.registry import adapter_of
+from surveillance_core.venues.protocols import MarketChannel, SettledReader
+from surveillance_collector.engine import Engine, Sampling, Tier
+from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
+from surveillance_collector.scheduler import Filters, Selection, select_markets
+from surveillance_collector.shards import assign_connections
+
+TICK_SECONDS = 0.05
+REPORT_SECONDS = 10.0
+STAGGER_SECONDS = 0.25
+"""Between two handshakes: many at once are answered with 429 (reference polymarket.md 3.2)."""
+
+log = structlog.get_logger()
+
+
+def sampling_of(settings: Settings, venue: Venue) -> Sampling:
+    """The engine's cadences from the settings."""
+    table, storage = settings.venues[venue], settings.storage
+    return Sampling(
+        cadence_ns={
+            Tier.HOT: table.snapshot_interval_ms_hot * 1_000_000,
+            Tier.WARM: table.snapshot_interval_ms_warm * 1_000_000,
+        },
+        heartbeat_ns=int(storage.heartbeat_seconds * 1e9),
+        bucket_ns=int(storage.bucket_minutes * 60e9),
+        top_k=storage.top_k,
+        first_book_ns=int(table.first_book_seconds * 1e9),
+    )
+
+
+def new_engine(settings: Settings, venue: Venue, *, hash_interval_ms: int | None = None) -> Engine:
+    """An engine of the venue as configured."""
+    adapter = adapter_of(venue)
+    interval = settings.venues[venue].hash_check_interval_ms
+    interval_ns = (interval if hash_interval_ms is None else hash_interval_ms) * 1_000_000
+
+    def new_channel(on_settled: SettledReader) -> MarketChannel:
+        return adapter.new_channel(on_settled, interval_ns)
+
+    return Engine(new_channel, sampling_of(settings, venue))
+
+
+def new_recorder(settings: Settings, lake: Lake, venue: Venue, shard: str) -> Recorder:
+    """A recorder of the venue as configured."""
+    storage = settings.storage
+    return Recorder(
+        lake,
+        venue,
+        shard,
+        bucket_us=int(storage.bucket_minutes * 60e6),
+        flush_rows=storage.flush_rows,
+        flush_us=int(storage.flush_seconds * 1e6),
+    )
+
+
+@dataclass(frozen=True)
+class CollectorReport:
+    """What a run did; the counters of ``surveillance-collector run --json``."""
+
+    venue: str
+    seconds: float
+    markets: int
+    frames: int
+    messages: dict[str, int]
+    rejected: dict[str, int]
+    ignored: dict[str, int]
+    counts: dict[str, int]
+    hash: dict[str, int]
+    reconnects: int
+    published: dict[str, int]
+    files: int
+    rows_held: int
+    publish_failures: int
+
+
+class VenueCollector:
+    """Collects one venue until its task is cancelled, then flushes.
+
+    Parameters
+    ----------
+    wall_clock
+        UTC now; injected by tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        lake: Lake,
+        venue: Venue,
+        shard: str = "0",
+        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._lake = lake
+        self._venue = venue
+        self._adapter = adapter_of(venue)
+        self._clock = ReceiveClock()
+        self._wall_clock = wall_clock
+        self._engine = new_engine(settings, venue)
+        self._recorder = new_recorder(settings, lake, venue, shard)
+        self._rejected = RejectedFrames(lake, venue)
+        self._feeds: list[Feed] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._placed: dict[str, tuple[Feed, tuple[str, ...]]] = {}
+        self._universe_digest = ""
+        self._publishing: asyncio.Future[list[PublishFailure]] | None = None
+        self._publish_failures = 0
+        self._started = time.monotonic()
+
+    async def run(self) -> None:
+        """Collect until cancelled. Everything held is published before this returns."""
+        try:
+            await self._wait_for_universe()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._drive())
+                group.create_task(self._publish_due())
+                group.create_task(self._follow_universe())
+                group.create_task(self._report())
+        finally:
+            await self._stop()
+
+    def report(self) -> CollectorReport:
+        """What the run has done so far."""
+        engine, recorder = self._engine, self._recorder
+        tally = engine.hashes
+        return CollectorReport(
+            venue=self._venue.value,
+            seconds=round(time.monotonic() - self._started, 3),
+            markets=engine.followed,
+            frames=engine.frames,
+            messages=dict(engine.messages),
+            rejected=dict(engine.rejected),
+            ignored=dict(engine.ignored),
+            counts=dict(engine.counts),
+            hash={"due": tally.due, "matched": tally.matched, "mismatched": tally.mismatched},
+            reconnects=sum(feed.reconnects for feed in self._feeds),
+            published=dict(recorder.published),
+            files=recorder.files,
+            rows_held=recorder.held,
+            publish_failures=self._publish_failures,
+        )
+
+    # ── universe ─────────────────────────────────────────────────────────────────────────────
+
+    async def _wait_for_universe(self) -> None:
+        waiting = False
+        while not await self._adopt_universe():
+            if not waiting:
+                log.warning(
+                    "waiting_for_universe",
+                    venue=self._venue.value,
+                    next_step="publish one with: surveillance scan",
+                )
+                waiting = True
+            await asyncio.sleep(min(self._settings.universe.poll_seconds, 2.0))
+
+    async def _follow_universe(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.universe.poll_seconds)
+            await self._adopt_universe()
+
+    async def _adopt_universe(self) -> bool:
+        """Subscribe what a newly published universe asks for; False where there is none to use."""
+        now = self._wall_clock()
+        max_age = timedelta(hours=self._settings.universe.max_age_hours)
+        day = latest_universe_day(self._lake, self._venue, now.date(), max_age)
+        if day is None:
+            return bool(self._universe_digest)
+        digest = self._digest_of(day)
+        if digest == self._universe_digest:
+            return True
+        try:
+            markets = read_universe(self._lake, self._venue, day)
+        except UniverseError as error:
+            log.error("universe_damaged", venue=self._venue.value, cause=str(error)[:300])
+            return bool(self._universe_digest)
+        if not markets:
+            log.error("universe_empty", venue=self._venue.value, date=day.isoformat())
+            return bool(self._universe_digest)
+        self._universe_digest = digest
+        await self._subscribe(self._select(markets, now), day)
+        return True
+
+    def _digest_of(self, day: date) -> str:
+        entry = universe_entry(read_manifest(self._lake.store, self._venue, day))
+        return f"{day} {entry.digest}" if entry is not None else ""
+
+    def _select(self, markets: Sequence[Market], now: datetime) -> Selection:
+        table = self._settings.venues[self._venue]
+        return select_markets(
+            markets,
+            now,
+            max_slots=table.max_subs,
+            hot_count=table.hot_count,
+            mirror=table.mirror_check,
+            filters=Filters(table.exclude_title_patterns, table.min_hours_until_close),
+        )
+
+    async def _subscribe(self, selection: Selection, day: date) -> None:
+        table = self._settings.venues[self._venue]
+        wanted = {selected.market.market_id: selected for selected in selection.markets}
+        for market_id in [known for known in self._placed if known not in wanted]:
+            feed, asset_ids = self._placed.pop(market_id)
+            await feed.remove(asset_ids)
+        new = [s for market_id, s in wanted.items() if market_id not in self._placed]
+        log.info(
+            "universe_adopted",
+            venue=self._venue.value,
+            date=day.isoformat(),
+            markets=len(wanted),
+            slots=selection.slots,
+            new=len(new),
+            left_out=dict(selection.left_out),
+        )
+        for group in assign_connections(new, table.assets_per_connection):
+            feed = self._feed_with_room(sum(len(s.assets) for s in group))
+            for tier in Tier:
+                assets = [a for s in group if s.tier is tier for a in s.assets]
+                if assets:
+                    await feed.add(assets, tier)
+            for selected in group:
+                ids = tuple(terms.asset_id for terms in selected.assets)
+                self._placed[selected.market.market_id] = (feed, ids)
+            if feed.name not in self._tasks:
+                self._tasks[feed.name] = asyncio.create_task(feed.run(), name=feed.name)
+                await asyncio.sleep(STAGGER_SECONDS)
+
+    def _feed_with_room(self, assets: int) -> Feed:
+        table = self._settings.venues[self._venue]
+        for feed in self._feeds:
+            if feed.assets + assets <= table.assets_per_connection:
+                return feed
+        feed = Feed(
+            f"{self._venue.value}-{len(self._feeds)}",
+            self._settings.endpoints(self._venue).ws_url,
+            self._adapter,
+            self._engine,
+            self._clock,
+            stall_seconds=table.stall_seconds,
+            reconnect_max_seconds=table.reconnect_max_seconds,
+        )
+        self._feeds.append(feed)
+        return feed
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────
+
+    async def _drive(self) -> None:
+        """Let time pass in the engine and carry out what it asks for."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            for task in self._tasks.values():
+                if task.done():
+                    task.result()
+            now_ns = self._clock.now_ns()
+            self._engine.advance(now_ns)
+            await self._take_output(now_ns)
+
+    async def _take_output(self, now_ns: int) -> None:
+        output = self._engine.drain()
+        self._recorder.add(output.rows, now_ns // 1_000)
+        if output.rejected:
+            self._rejected.keep(output.rejected)
+            reasons = Counter(frame.rejected.reason for frame in output.rejected)
+            log.warning("frames_rejected", venue=self._venue.value, reasons=dict(reasons))
+        for command in output.commands:
+            log.info("resubscribing", conn=command.conn, cause=command.cause)
+            for feed in self._feeds:
+                await feed.resubscribe(command.conn, command.asset_ids)
+
+    async def _publish_due(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            buckets = self._recorder.due(self._clock.now_ns() // 1_000)
+            if buckets:
+                # shielded: a stop must wait for the rows in the thread, not lose sight of them
+                self._publishing = asyncio.ensure_future(
+                    asyncio.to_thread(self._recorder.publish, buckets)
+                )
+                if self._count_failures(await asyncio.shield(self._publishing)):
+                    await asyncio.sleep(5.0)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            report = self.report()
+            log.info(
+                "collecting",
+                venue=report.venue,
+                markets=report.markets,
+                books=self._engine.books,
+                frames=report.frames,
+                snapshots=report.counts.get("snapshots", 0),
+                trades=report.counts.get("trades", 0),
+                files=report.files,
+                rows_held=report.rows_held,
+                connected=sum(feed.connected for feed in self._feeds),
+            )
+
+    async def _stop(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        if self._publishing is not None and not self._publishing.done():
+            self._count_failures(await self._publishing)
+        now_ns = self._clock.now_ns()
+        self._engine.finish(now_ns)
+        output = self._engine.drain()
+        self._recorder.add(output.rows, now_ns // 1_000)
+        self._rejected.keep(output.rejected)
+        self._count_failures(await asyncio.to_thread(self._recorder.flush))
+
+    def _count_failures(self, failures: Sequence[PublishFailure]) -> bool:
+        for failure in failures:
+            self._publish_failures += 1
+            log.error("publish_failed", table=failure.table, error=failure.error)
+        return bool(failures)
+
+
+async def collect(
+    settings: Settings, lake: Lake, venues: Sequence[Venue], seconds: float | None
+) -> list[CollectorReport]:
+    """Collect the venues until SIGTERM, SIGINT or ``seconds`` have passed; then flush.
+
+    Raises
+    ------
+    BaseExceptionGroup
+        If a venue's task failed; whatever was held has been published.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    collectors = [VenueCollector(settings, lake, venue) for venue in venues]
+    tasks = [asyncio.create_task(collector.run()) for collector in collectors]
+    ending = asyncio.create_task(stopping.wait())
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.wait([*tasks, ending], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    log.info("stopping", held=sum(collector.report().rows_held for collector in collectors))
+    ending.cancel()
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    failures = [r for r in results if isinstance(r, Exception)]
+    if failures:
+        raise ExceptionGroup("collection failed", failures)
+    return [collector.report() for collector in collectors]
