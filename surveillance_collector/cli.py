@@ -12,6 +12,9 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
+from surveillance_collector.lock import collector_lock
+from surveillance_collector.replay import ReplayReport, replay_files
+from surveillance_collector.service import CollectorReport, collect, new_recorder
 from surveillance_core.command_line import (
     CommandFailed,
     ConfigOption,
@@ -30,9 +33,6 @@ from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.read import verify_days
 from surveillance_core.markets import Venue
 from surveillance_core.venues.registry import adapter_of
-from surveillance_collector.lock import collector_lock
-from surveillance_collector.replay import ReplayReport, replay_files
-from surveillance_collector.service import CollectorReport, collect, new_recorder
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,8 +56,8 @@ def run(
 ) -> None:
     """Collect until stopped with Ctrl-C or SIGTERM; everything held is published first.
 
-    Examples:
-
+    Examples
+    --------
       surveillance-collector run
 
       surveillance-collector run --venue polymarket --for 600 --json
@@ -103,8 +103,8 @@ def replay(
 ) -> None:
     """Run recorded frames through the engine.
 
-    Examples:
-
+    Examples
+    --------
       surveillance-collector replay frames.jsonl.gz --venue polymarket --verify --json
 
       surveillance-collector replay frames.jsonl.zst --venue polymarket --out replayed
@@ -150,8 +150,8 @@ def verify(
 ) -> None:
     """Check the manifest against the files.
 
-    Examples:
-
+    Examples
+    --------
       surveillance-collector verify
 
       surveillance-collector verify --deep --date 2026-09-01
@@ -219,3 +219,5 @@ def main() -> None:
     app(standalone_mode=True)
 
 
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from surveillance_collector.coverage import CoverageLine
+from surveillance_collector.rows import Reason, Row, snapshot_row, tick_size_row, trade_row
 from surveillance_core.books import BookState, Trust
 from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADES, Table
 from surveillance_core.venues.protocols import (
@@ -27,8 +29,6 @@ from surveillance_core.venues.protocols import (
     TickSizeChanged,
     Trade,
 )
-from surveillance_collector.coverage import CoverageLine
-from surveillance_collector.rows import Reason, Row, snapshot_row, tick_size_row, trade_row
 
 
 class Tier(StrEnum):
@@ -151,9 +151,7 @@ class Engine:
         self.advance(recv_ns)
         self._channels[conn] = self._new_channel(self._read_settled)
 
-    def follow(
-        self, conn: str, assets: Iterable[AssetTerms], tier: Tier, recv_ns: int
-    ) -> None:
+    def follow(self, conn: str, assets: Iterable[AssetTerms], tier: Tier, recv_ns: int) -> None:
         """These assets were subscribed on the connection."""
         self.advance(recv_ns)
         channel = self._channels[conn]
@@ -279,9 +277,7 @@ class Engine:
     @property
     def crossed_at_batch_end(self) -> int:
         """Books found crossed when a batch was whole, over all connections."""
-        return self._retired_crossed + sum(
-            c.crossed_at_batch_end for c in self._channels.values()
-        )
+        return self._retired_crossed + sum(c.crossed_at_batch_end for c in self._channels.values())
 
     @property
     def books(self) -> int:

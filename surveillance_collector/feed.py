@@ -16,9 +16,9 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
+from surveillance_collector.engine import Tier
 from surveillance_core.venues.protocols import AssetTerms
 from surveillance_core.venues.registry import VenueAdapter
-from surveillance_collector.engine import Tier
 
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """The initial dump of 400 assets is one frame of several MB (reference polymarket.md 3.2)."""
@@ -47,9 +47,7 @@ class FeedSink(Protocol):
 
     def connect(self, conn: str, recv_ns: int) -> None: ...
 
-    def follow(
-        self, conn: str, assets: Sequence[AssetTerms], tier: Tier, recv_ns: int
-    ) -> None: ...
+    def follow(self, conn: str, assets: Sequence[AssetTerms], tier: Tier, recv_ns: int) -> None: ...
 
     def forget(self, conn: str, asset_ids: Sequence[str], recv_ns: int) -> None: ...
 

@@ -14,14 +14,14 @@ from datetime import UTC, date, datetime
 
 import msgspec
 
+from surveillance_collector.engine import RejectedFrame
+from surveillance_collector.rows import Row
 from surveillance_core.lake.errors import LakeError
 from surveillance_core.lake.layout import bucket_file, rejected_frames_file
 from surveillance_core.lake.manifest import ManifestEntry
 from surveillance_core.lake.publish import Lake, publish_rows, rows_to_table
 from surveillance_core.lake.schemas import COVERAGE, Table
 from surveillance_core.markets import Venue
-from surveillance_collector.engine import RejectedFrame
-from surveillance_collector.rows import Row
 
 
 @dataclass

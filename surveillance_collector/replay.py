@@ -9,6 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from surveillance_collector.engine import Engine, Tier
+from surveillance_collector.recorder import Recorder
+from surveillance_collector.service import new_engine
 from surveillance_core.books import tick_of
 from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings
@@ -16,13 +19,10 @@ from surveillance_core.venues.captures import (
     AssetRecord,
     Connected,
     Damaged,
-    FrameRecord,
+    Disconnected,
     read_capture,
 )
 from surveillance_core.venues.protocols import AssetTerms
-from surveillance_collector.engine import Engine, Tier
-from surveillance_collector.recorder import Recorder
-from surveillance_collector.service import new_engine
 
 _SETTLE_NS = 1_000_000_000
 
@@ -143,6 +143,10 @@ def _replay_file(
             engine.connect(record.conn, record.recv_ns)
             connected.add(record.conn)
             continue
+        if isinstance(record, Disconnected):
+            engine.disconnect(record.conn, record.recv_ns, "disconnected")
+            connected.discard(record.conn)
+            continue
         if record.conn not in connected:
             engine.connect(record.conn, record.recv_ns)
             connected.add(record.conn)
@@ -180,7 +184,7 @@ def _token_pairs(path: Path) -> dict[str, list[str]]:
 
 def _terms(record: AssetRecord, tokens: list[str]) -> AssetTerms | None:
     try:
-        tick = tick_of(record.tick_size)
+        tick = tick_of(record.tick_size or "")
     except ValueError:
         return None
     others = [token for token in tokens if token != record.asset_id]

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from surveillance_collector.engine import Tier
 from surveillance_core.markets import Market
 from surveillance_core.venues.protocols import AssetTerms
 from surveillance_core.venues.registry import asset_terms
-from surveillance_collector.engine import Tier
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,18 @@ from datetime import UTC, date, datetime, timedelta
 
 import structlog
 
-from surveillance_core.lake.publish import Lake
-from surveillance_core.lake.manifest import read_manifest
-from surveillance_core.lake.read import latest_universe_day, read_universe, universe_entry
-from surveillance_core.markets import Market, UniverseError, Venue
-from surveillance_core.settings import Settings
-from surveillance_core.venues.registry import adapter_of
-from surveillance_core.venues.protocols import MarketChannel, SettledReader
 from surveillance_collector.engine import Engine, Sampling, Tier
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
 from surveillance_collector.scheduler import Filters, Selection, select_markets
 from surveillance_collector.shards import assign_connections
+from surveillance_core.lake.manifest import read_manifest
+from surveillance_core.lake.publish import Lake
+from surveillance_core.lake.read import latest_universe_day, read_universe, universe_entry
+from surveillance_core.markets import Market, UniverseError, Venue
+from surveillance_core.settings import Settings
+from surveillance_core.venues.protocols import MarketChannel, SettledReader
+from surveillance_core.venues.registry import adapter_of
 
 TICK_SECONDS = 0.05
 REPORT_SECONDS = 10.0

@@ -153,9 +153,7 @@ class OrderBook:
         )
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, OrderBook) and self.bids == other.bids and self.asks == other.asks
-        )
+        return isinstance(other, OrderBook) and self.bids == other.bids and self.asks == other.asks
 
     def __repr__(self) -> str:
         return f"OrderBook({len(self.bids)} bids, {len(self.asks)} asks)"

@@ -114,9 +114,7 @@ def start_logging(*, json_lines: bool | None = None) -> None:
     )
 
 
-def _printable(
-    _: object, __: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
+def _printable(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Venue text must not move a terminal's cursor or forge a log line."""
     for key, value in event.items():
         if isinstance(value, str):
@@ -130,5 +128,6 @@ def printable(text: str) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    errors.print(f"error: {printable(message)}", style="red", markup=False, highlight=False)
+    text = "\n".join(printable(line) for line in message.splitlines())
+    errors.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)

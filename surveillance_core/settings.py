@@ -273,9 +273,9 @@ def load_settings(
     path = _config_path(config)
     content = _read_toml(path) if path is not None else {}
     from_cli = _without_none(overrides or {})
-    origins = {key: "file" for key in _flatten(content)}
-    origins |= {key: "environment" for key in _environment_keys()}
-    origins |= {key: "command line" for key in _flatten(from_cli)}
+    origins = dict.fromkeys(_flatten(content), "file")
+    origins |= dict.fromkeys(_environment_keys(), "environment")
+    origins |= dict.fromkeys(_flatten(from_cli), "command line")
     _file_content = content
     try:
         settings = Settings(**from_cli)

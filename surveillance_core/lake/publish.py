@@ -89,7 +89,9 @@ def rows_to_table(table: Table, rows: Sequence[tuple[object, ...]]) -> pa.Table:
     """
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(table.columns)
     if len(columns) != len(table.columns):
-        raise SchemaError(f"{table.name}: {len(columns)} values a row, {len(table.columns)} columns")
+        raise SchemaError(
+            f"{table.name}: {len(columns)} values a row, {len(table.columns)} columns"
+        )
     arrays: list[pa.Array] = []
     for column, values in zip(table.columns, columns, strict=True):
         try:
@@ -149,9 +151,7 @@ def publish_day(
     lake: Lake, table: Table, venue: Venue, day: date, rows: pl.DataFrame, *, writer: str
 ) -> ManifestEntry:
     """Publish a table that is one file a day, replacing the file of an earlier materialisation."""
-    return publish_rows(
-        lake, table, day_file(table, venue, day), venue, day, rows, writer=writer
-    )
+    return publish_rows(lake, table, day_file(table, venue, day), venue, day, rows, writer=writer)
 
 
 def publish_universe(

@@ -198,7 +198,9 @@ STATS: Final = Table(
         *_MARKET,
         Column("title", _TEXT, "The market's title in the universe of the day."),
         _required("covered_seconds", _FLOAT, "Seconds with a trusted, known book."),
-        _required("two_sided_seconds", _FLOAT, "Of these, seconds with an uncrossed two-sided book."),
+        _required(
+            "two_sided_seconds", _FLOAT, "Of these, seconds with an uncrossed two-sided book."
+        ),
         Column("two_sided_share", _FLOAT, "two_sided_seconds over covered_seconds, in [0, 1]."),
         _required("crossed_seconds", _FLOAT, "Covered seconds with a crossed or locked book."),
         _required("one_sided_seconds", _FLOAT, "Covered seconds with one side only."),

@@ -8,7 +8,7 @@ in each change and each ``book`` frame are what a loss shows up in.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from math import inf
 
@@ -35,6 +35,7 @@ from surveillance_core.venues.polymarket.wire import (
     BookMessage,
     LastTradePrice,
     Level,
+    LevelChange,
     Message,
     PriceChanges,
     TickSizeChange,
@@ -73,6 +74,7 @@ class PolymarketBook(BookState):
         "checked_ns",
         "mismatches",
         "pending",
+        "recent_last_trades",
         "snapshot_ts",
         "terms",
         "touched",
@@ -98,6 +100,8 @@ class PolymarketBook(BookState):
         """Whether the batch's hash has still to be judged."""
         self.touched: list[int] = []
         """Ticks the batch changed: where a fill in it can have happened."""
+        self.recent_last_trades: deque[str] = deque(maxlen=4)
+        """Spellings that a hash may still hold although a newer print has been seen."""
         self.snapshot_ts = 0
         self.checked_ns = -inf
         self.verified_ns = 0
@@ -192,6 +196,7 @@ class PolymarketChannel:
                 continue
             if not state.opened:
                 self.ignored["change_before_book"] += 1
+                self._note_unapplied(state, change, timestamp)
                 continue
             if timestamp != state.batch_ts or change.hash != state.batch_hash:
                 if timestamp < state.snapshot_ts:
@@ -222,6 +227,15 @@ class PolymarketChannel:
             state.changed_ns = recv_ns
             state.ts_venue_ms = timestamp
             state.settles_ns = recv_ns + BATCH_GAP_NS
+
+    def _note_unapplied(self, state: PolymarketBook, change: LevelChange, timestamp: int) -> None:
+        """Remember where a batch that cannot be applied traded: its book's hash may need it."""
+        if (timestamp, change.hash) != (state.batch_ts, state.batch_hash):
+            state.batch_ts, state.batch_hash = timestamp, change.hash
+            state.touched.clear()
+        tick = TICK_OF.get(change.price)
+        if tick is not None:
+            state.touched.append(tick)
 
     def _replace_book(
         self,
@@ -288,12 +302,14 @@ class PolymarketChannel:
             return
         tick = TICK_OF.get(message.price)
         if tick is None or not 0.0 < message.size < inf:
-            events.append(
-                _rejected("malformed_trade", f"{message.price} {message.size}", frame)
-            )
+            events.append(_rejected("malformed_trade", f"{message.price} {message.size}", frame))
             return
-        self._remember_last_trade(state, f"{tick / TICKS_PER_DOLLAR:.3f}" if tick % 10 == 0
-                                  else f"{tick / TICKS_PER_DOLLAR:.4f}")
+        self._remember_last_trade(
+            state,
+            f"{tick / TICKS_PER_DOLLAR:.3f}"
+            if tick % 10 == 0
+            else f"{tick / TICKS_PER_DOLLAR:.4f}",
+        )
         outcome_id, price = message.asset_id, tick
         side = Side(message.side.lower()) if message.side else None
         terms = state.terms
@@ -351,9 +367,7 @@ class PolymarketChannel:
         state.pending = False
         events.append(Doubted(state.asset_id, "tick_size_change", recv_ns))
 
-    def _close_batch(
-        self, state: PolymarketBook, recv_ns: int, events: list[ChannelEvent]
-    ) -> None:
+    def _close_batch(self, state: PolymarketBook, recv_ns: int, events: list[ChannelEvent]) -> None:
         """The batch is whole: judge it, then let a waiting reader have it."""
         if state.pending:
             state.pending = False
@@ -365,42 +379,50 @@ class PolymarketChannel:
         if state.read_when_settled and self._on_settled is not None:
             self._on_settled(state, recv_ns)
 
-    def _judge_hash(
-        self, state: PolymarketBook, recv_ns: int, events: list[ChannelEvent]
-    ) -> None:
+    def _judge_hash(self, state: PolymarketBook, recv_ns: int, events: list[ChannelEvent]) -> None:
         if not state.batch_hash or not state.wire_terms.complete:
             self._judge_top(state, recv_ns, events)
             return
         state.checked_ns = recv_ns
         self.hashes.due += 1
         members = level_members(state.book)
-        if hash_members(state.wire_terms, state.batch_ts, members) != state.batch_hash:
-            mirrored = [TICKS_PER_DOLLAR - tick for tick in state.touched]
-            fitting = matching_last_trade_price(
-                state.wire_terms,
-                state.batch_ts,
-                members,
-                state.batch_hash,
-                [*state.touched, *mirrored],
-            )
-            if fitting is None:
-                self.hashes.mismatched += 1
-                state.mismatches += 1
-                if state.mismatches >= _MISMATCHES_TO_DIVERGE:
-                    self._doubt(state, "hash_mismatch", state.verified_ns, events)
-                elif state.trust is Trust.VERIFIED:
-                    state.trust = Trust.UNVERIFIED
-                return
-            self._remember_last_trade(state, fitting)
+        if not self._hash_fits(state, members):
+            self.hashes.mismatched += 1
+            state.mismatches += 1
+            if state.mismatches >= _MISMATCHES_TO_DIVERGE:
+                self._doubt(state, "hash_mismatch", state.verified_ns, events)
+            elif state.trust is Trust.VERIFIED:
+                state.trust = Trust.UNVERIFIED
+            return
         self.hashes.matched += 1
         state.mismatches = 0
         state.verified_ns = recv_ns
         if state.trust is not Trust.DIVERGED:
             state.trust = Trust.VERIFIED
 
-    def _judge_top(
-        self, state: PolymarketBook, recv_ns: int, events: list[ChannelEvent]
-    ) -> None:
+    def _hash_fits(self, state: PolymarketBook, members: tuple[str, str]) -> bool:
+        """Whether the book has the batch's hash under a last trade price it can have had.
+
+        The hash and the print travel apart: a batch may be judged after a newer print was seen,
+        or carry the price of a fill whose print is still on the way (reference 3.6, open point).
+        """
+        terms, timestamp, expected = state.wire_terms, state.batch_ts, state.batch_hash
+        if hash_members(terms, timestamp, members) == expected:
+            return True
+        for spelling in state.recent_last_trades:
+            earlier = msgspec.structs.replace(terms, last_trade_price=spelling)
+            if hash_members(earlier, timestamp, members) == expected:
+                return True
+        mirrored = [TICKS_PER_DOLLAR - tick for tick in state.touched]
+        fitting = matching_last_trade_price(
+            terms, timestamp, members, expected, [*state.touched, *mirrored]
+        )
+        if fitting is None:
+            return False
+        self._remember_last_trade(state, fitting)
+        return True
+
+    def _judge_top(self, state: PolymarketBook, recv_ns: int, events: list[ChannelEvent]) -> None:
         """Where no hash can be computed, compare the top of book the change itself states."""
         bid, ask = TICK_OF.get(state.batch_top[0]), TICK_OF.get(state.batch_top[1])
         book = state.book
@@ -423,10 +445,12 @@ class PolymarketChannel:
 
     def _remember_last_trade(self, state: PolymarketBook, spelling: str) -> None:
         """The last trade price is one for the market: both tokens' hashes carry the same text."""
-        state.wire_terms.last_trade_price = spelling
-        mirror = self.states.get(state.terms.mirror_id or "")
-        if mirror is not None:
-            mirror.wire_terms.last_trade_price = spelling
+        for book in (state, self.states.get(state.terms.mirror_id or "")):
+            if book is None or book.wire_terms.last_trade_price == spelling:
+                continue
+            if book.wire_terms.last_trade_price is not None:
+                book.recent_last_trades.appendleft(book.wire_terms.last_trade_price)
+            book.wire_terms.last_trade_price = spelling
 
     def _salvage(
         self,

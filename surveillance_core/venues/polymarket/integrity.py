@@ -143,4 +143,3 @@ def matching_last_trade_price(
 
 def _text(value: str | None) -> str:
     return _quote(value if value is not None else "").decode()
-

@@ -1,0 +1,344 @@
+"""``surveillance``: the commands of the researcher and the market maker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+
+from surveillance_core.command_line import (
+    CommandFailed,
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    console,
+    errors,
+    open_lake,
+    print_json,
+    printable,
+    reporting_failures,
+    settings_from,
+    start_logging,
+)
+from surveillance_core.markets import Venue
+from surveillance_core.settings import flatten_settings
+from surveillance_core.venues.registry import adapter_of, supported_venues
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Prediction-market surveillance: discover, collect, measure, look.",
+)
+
+DateOption = Annotated[
+    datetime | None,
+    typer.Option("--date", formats=["%Y-%m-%d"], help="UTC day. Default: today."),
+]
+
+
+def _day(given: datetime | None) -> date:
+    return given.date() if given is not None else datetime.now(UTC).date()
+
+
+@app.command()
+def demo(
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json_output: JsonOption = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Run it through headless, print the summary and exit.")
+    ] = False,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0.05, help="How long --once collects.")
+    ] = 2.0,
+    markets: Annotated[
+        int, typer.Option("--markets", min=1, help="Markets of the simulated venue.")
+    ] = 40,
+) -> None:
+    """Simulated venue, collector and Dagster on loopback; nothing to prepare.
+
+    Examples
+    --------
+      surveillance demo
+
+      surveillance demo --once --minutes 2 --json
+    """
+    from surveillance_assets import demo as demonstration
+
+    with reporting_failures():
+        if data_dir is not None and "://" in data_dir:
+            raise CommandFailed("the demo's --data-dir is a local directory", 2)
+        root = (
+            Path(data_dir) if data_dir else Path(tempfile.mkdtemp(prefix="surveillance-")) / "lake"
+        )
+        plan = demonstration.plan_demo(root, markets=markets, events_per_second=20.0)
+
+        def say(line: str) -> None:
+            if not json_output:
+                console.print(
+                    f"{datetime.now(UTC):%H:%M:%S}  {line}", markup=False, highlight=False
+                )
+
+        say(f"lake               {plan.data_dir}")
+        if once:
+            summary = demonstration.run_once(plan, config, minutes, say)
+            if json_output:
+                print_json(summary)
+            else:
+                _show_demo(summary)
+            if summary.books_different or summary.trades_missing or summary.trades_extra:
+                raise CommandFailed(
+                    "what was recorded differs from the venue's truth: "
+                    + "; ".join(summary.differences)
+                )
+            return
+        from surveillance_assets import live_demo
+
+        live_demo.run(plan, config, say)
+
+
+def _show_demo(summary: msgspec.Struct) -> None:
+    table = RichTable("what", "figure", show_header=False)
+    for name, value in msgspec.structs.asdict(summary).items():
+        figure = f"{value:,}" if isinstance(value, int) else str(value)
+        table.add_row(name.replace("_", " "), printable(figure))
+    console.print(table)
+
+
+@app.command()
+def scan(
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json_output: JsonOption = False,
+    venue: Annotated[Venue | None, typer.Option("--venue", help="The venue to scan.")] = None,
+    all_venues: Annotated[bool, typer.Option("--all-venues", help="Every enabled venue.")] = False,
+    day: DateOption = None,
+) -> None:
+    """Sweep a venue's listing into today's universe (a materialisation that the UI shows).
+
+    Examples
+    --------
+      surveillance scan --venue polymarket
+
+      surveillance scan --all-venues --json
+    """
+    with reporting_failures():
+        loaded = settings_from(config, data_dir)
+        enabled = loaded.settings.venues.enabled
+        if (venue is None) == (not all_venues):
+            raise CommandFailed("name one --venue, or --all-venues", 2)
+        venues = [venue] if venue is not None else enabled
+        for name in venues:
+            adapter_of(name)
+        from surveillance_assets.materialise import materialise
+
+        results: list[dict[str, object]] = []
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=errors, transient=True, disable=json_output) as progress:
+            for name in venues:
+                task = progress.add_task(f"scanning {name}", total=None)
+                done = materialise(loaded, "universe", name, _day(day))
+                progress.remove_task(task)
+                wanted = ("markets", "seen", "pages", "set_aside", "oddities", "path")
+                results.append(
+                    {
+                        "venue": name.value,
+                        "date": _day(day).isoformat(),
+                        **{key: done.metadata.get(key) for key in wanted},
+                    }
+                )
+        if json_output:
+            print_json(results)
+            return
+        table = RichTable("venue", "date", "markets", "seen", "pages", "set aside")
+        for row in results:
+            table.add_row(
+                *(str(row[key]) for key in ("venue", "date", "markets", "seen", "pages")),
+                printable(str(row["set_aside"])),
+            )
+        console.print(table)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def collect(context: typer.Context) -> None:
+    """Start the collector; the same as ``surveillance-collector run``, whose options it takes.
+
+    Examples
+    --------
+      surveillance collect --venue polymarket --for 600
+    """
+    os.execv(  # noqa: S606 (this process becomes the collector)
+        sys.executable, [sys.executable, "-m", "surveillance_collector.cli", "run", *context.args]
+    )
+
+
+@app.command()
+def simulate(
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json_output: JsonOption = False,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", help="Write the truth log to this file.")
+    ] = None,
+    captures: Annotated[
+        Path | None, typer.Option("--captures", help="Serve the recordings of this directory.")
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", help="Do not serve: write a whole day's frames to this file."),
+    ] = None,
+    day: DateOption = None,
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=0.0, help="Stop after this many seconds.")
+    ] = None,
+) -> None:
+    """The simulated Polymarket alone, on the loopback ports of [mock].
+
+    Examples
+    --------
+      surveillance simulate
+
+      surveillance simulate --captures recordings --for 60
+
+      surveillance simulate --record day.jsonl.zst --date 2026-09-01
+    """
+    from surveillance_assets.simulation import record_day, serve_simulation
+
+    start_logging()
+    with reporting_failures():
+        settings = settings_from(config, data_dir).settings
+        if record is not None:
+            frames = record_day(settings, _day(day), record)
+            if json_output:
+                print_json({"frames": frames, "path": str(record)})
+            else:
+                console.print(f"{frames:,} records in {record}", markup=False)
+            return
+
+        def ready(http_url: str, ws_url: str) -> None:
+            if json_output:
+                print_json({"http_url": http_url, "ws_url": ws_url})
+            else:
+                console.print(f"Gamma and CLOB  {http_url}\nmarket channel  {ws_url}", markup=False)
+
+        asyncio.run(serve_simulation(settings, truth, captures, seconds, ready))
+
+
+@app.command()
+def summarize(
+    venue: Annotated[Venue, typer.Option("--venue", help="The venue.")],
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json_output: JsonOption = False,
+    day: DateOption = None,
+    top: Annotated[int, typer.Option("--top", min=0, help="Markets to list.")] = 10,
+) -> None:
+    """What a day holds: markets, rows, files, coverage, top markets, damage.
+
+    Examples
+    --------
+      surveillance summarize --venue polymarket --date 2026-09-01
+    """
+    from surveillance_assets.summary import summarize_day
+
+    with reporting_failures():
+        settings = settings_from(config, data_dir).settings
+        summary = summarize_day(open_lake(settings, write=False), venue, _day(day), top)
+        if json_output:
+            print_json(summary)
+            return
+        console.print(
+            f"{summary.venue} {summary.date}: {summary.markets:,} markets in the universe"
+        )
+        tables = RichTable("table", "files", "rows", "bytes")
+        for name, part in summary.tables.items():
+            tables.add_row(name, f"{part.files:,}", f"{part.rows:,}", f"{part.bytes:,}")
+        console.print(tables)
+        if summary.covered_hours is not None:
+            console.print(f"covered: {summary.covered_hours:,.2f} market-hours")
+        ranked = RichTable("market", "spread", "two-sided", "trades", "volume")
+        for row in summary.top_markets:
+            ranked.add_row(
+                printable(str(row["title"] or row["market_id"]))[:60],
+                _figure(row["spread_mean"]),
+                _figure(row["two_sided_share"]),
+                _figure(row["trades"]),
+                _figure(row["volume"]),
+            )
+        console.print(ranked)
+        for line in [*summary.damaged, *summary.quarantined]:
+            errors.print(f"damaged: {line}", style="yellow", markup=False)
+
+
+def _figure(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """What is wrong and how to mend it; every setting with its origin.
+
+    Examples
+    --------
+      surveillance doctor
+
+      surveillance doctor --json
+    """
+    from surveillance_assets.doctor import examine
+
+    with reporting_failures():
+        loaded = settings_from(config, data_dir)
+        findings = list(examine(loaded.settings))
+        values = flatten_settings(loaded.settings)
+        origins = {key: loaded.origins.get(key, "default") for key in values}
+        if json_output:
+            print_json(
+                {
+                    "findings": findings,
+                    "settings": {
+                        key: {"value": value, "origin": origins[key]}
+                        for key, value in values.items()
+                    },
+                    "venues_supported": supported_venues(),
+                }
+            )
+        else:
+            shown = RichTable("setting", "value", "origin")
+            for key, value in values.items():
+                shown.add_row(key, printable(str(value)), origins[key])
+            console.print(shown)
+            verdicts = RichTable("check", "verdict", "found", "next step")
+            for finding in findings:
+                verdicts.add_row(
+                    finding.check, finding.verdict, printable(finding.found), finding.next_step
+                )
+            console.print(verdicts)
+        if any(finding.verdict == "failed" for finding in findings):
+            raise CommandFailed("something needs mending; see the next steps above")
+
+
+def main() -> None:
+    """Entry point."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    app(standalone_mode=True)
+
+
+if __name__ == "__main__":
+    main()

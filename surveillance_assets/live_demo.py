@@ -1,0 +1,126 @@
+"""The demo that stays: a finished day behind it, Dagster's UI in front, until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from surveillance_assets.demo import (
+    START_SECONDS,
+    VENUE,
+    DemoPlan,
+    Say,
+    demo_environment,
+    demo_settings,
+    start_collection,
+    start_venue,
+    yesterday,
+)
+from surveillance_assets.processes import ProcessGroup, module_command
+from surveillance_core.command_line import open_lake
+from surveillance_core.lake.manifest import read_manifest
+from surveillance_core.lake.publish import Lake, publish_universe
+from surveillance_core.lake.read import read_universe
+from surveillance_core.lake.schemas import SNAPSHOTS, STATS, TRADES
+
+REPORT_SECONDS = 10.0
+HISTORY_SECONDS = 300.0
+
+
+class _Stopped(Exception):
+    """The user asked to stop."""
+
+
+def run(plan: DemoPlan, config: Path | None, say: Say) -> None:
+    """Run until Ctrl-C or SIGTERM; then stop everything, the collector publishing what it holds."""
+    signal.signal(signal.SIGTERM, _stop)
+    loaded = demo_settings(plan, config)
+    environment = demo_environment(plan, loaded)
+    lake = open_lake(loaded.settings, write=True)
+    try:
+        with ProcessGroup(environment, plan.state / "logs") as group:
+            start_venue(group, plan, say)
+            dagster = group.start(
+                "dagster",
+                module_command(
+                    "dagster",
+                    "dev",
+                    "-w",
+                    "workspace.yaml",
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    str(plan.ui_port),
+                ),
+            )
+            start_collection(group, say)
+            _record_history(group, plan, lake, say)
+            group.wait_for_port(dagster, plan.ui_port, START_SECONDS)
+            say(f"Dagster UI         http://127.0.0.1:{plan.ui_port}/asset-groups")
+            say("Ctrl-C stops everything")
+            _watch(group, lake, say)
+    except (_Stopped, KeyboardInterrupt):
+        say("stopped; the lake stays where it is")
+
+
+def _record_history(group: ProcessGroup, plan: DemoPlan, lake: Lake, say: Say) -> None:
+    """Yesterday, through the collector's own engine, beside the running collection."""
+    day = yesterday()
+    recording = plan.state / f"{day}.jsonl.zst"
+    record = group.start(
+        "record",
+        module_command(
+            "surveillance_assets.cli", "simulate", "--record", str(recording), "--date", str(day)
+        ),
+    )
+    record.wait(HISTORY_SECONDS)
+    del group.children["record"]
+    today = read_universe(lake, VENUE, datetime.now(UTC).date())
+    publish_universe(lake, VENUE, day, today or [], writer="demo")
+    replay = group.start(
+        "replay",
+        module_command(
+            "surveillance_collector.cli",
+            "replay",
+            str(recording),
+            "--venue",
+            VENUE.value,
+            "--out",
+            str(plan.data_dir),
+            "--json",
+        ),
+    )
+    replay.wait(HISTORY_SECONDS)
+    del group.children["replay"]
+    report = json.loads(replay.output.read_text(encoding="utf-8"))
+    say(f"yesterday          {report['snapshots']:,} snapshots, {report['trades']:,} trades")
+
+
+def _watch(group: ProcessGroup, lake: Lake, say: Say) -> None:
+    reported = time.monotonic()
+    seen_stats: dict[str, str] = {}
+    while True:
+        group.check()
+        time.sleep(1.0)
+        today = datetime.now(UTC).date()
+        for day in (yesterday(), today):
+            for entry in read_manifest(lake.store, VENUE, day).files(STATS.name):
+                if seen_stats.get(entry.path) != entry.digest:
+                    seen_stats[entry.path] = entry.digest
+                    say(f"stats              {day}: {entry.rows} markets, materialised by Dagster")
+        if time.monotonic() - reported >= REPORT_SECONDS:
+            reported = time.monotonic()
+            manifest = read_manifest(lake.store, VENUE, today)
+            snapshots, trades = manifest.files(SNAPSHOTS.name), manifest.files(TRADES.name)
+            say(
+                f"collected today    {sum(e.rows for e in snapshots):,} snapshots in "
+                f"{len(snapshots)} files, {sum(e.rows for e in trades):,} trades"
+            )
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise _Stopped
