@@ -16,6 +16,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
+from surveillance_assets.instance import instance_environment
 from surveillance_core.command_line import (
     CommandFailed,
     ConfigOption,
@@ -141,14 +142,16 @@ def scan(
         venues = [venue] if venue is not None else enabled
         for name in venues:
             adapter_of(name)
-        from surveillance_assets.materialise import materialise
+        # the code location reads its settings from the environment, as in every other process
+        os.environ.update(instance_environment(loaded))
+        from surveillance_assets.defs.runs import materialise
 
         results: list[dict[str, object]] = []
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=errors, transient=True, disable=json_output) as progress:
             for name in venues:
                 task = progress.add_task(f"scanning {name}", total=None)
-                done = materialise(loaded, "universe", name, _day(day))
+                done = materialise("universe", name, _day(day))
                 progress.remove_task(task)
                 wanted = ("markets", "seen", "pages", "set_aside", "oddities", "path")
                 results.append(

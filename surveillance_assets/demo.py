@@ -8,6 +8,7 @@ the venue's truth log.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
 from surveillance_assets.instance import instance_environment
 from surveillance_assets.orchestration import STATS_INPUTS
@@ -23,8 +25,8 @@ from surveillance_core.command_line import CommandFailed, open_lake
 from surveillance_core.lake.layout import UNIVERSE
 from surveillance_core.lake.manifest import manifest_days, read_manifest
 from surveillance_core.lake.publish import Lake
-from surveillance_core.lake.read import scan_table
-from surveillance_core.lake.schemas import COLLECTED, SNAPSHOTS, STATS, TRADES
+from surveillance_core.lake.read import read_universe, scan_table
+from surveillance_core.lake.schemas import COLLECTED, COVERAGE, SNAPSHOTS, STATS, TRADES
 from surveillance_core.markets import Venue
 from surveillance_core.settings import LoadedSettings, load_settings
 from surveillance_core.venues.simulated.truth import compare_books, compare_trades, read_truth
@@ -32,6 +34,7 @@ from surveillance_core.venues.simulated.truth import compare_books, compare_trad
 VENUE = Venue.POLYMARKET
 START_SECONDS = 90.0
 STATS_SECONDS = 180.0
+EDGE_NS = 250_000_000
 
 Say = Callable[[str], None]
 """Tells the user what is happening, a line at a time."""
@@ -88,7 +91,7 @@ class DemoPlan:
 def plan_demo(data_dir: Path, *, markets: int, events_per_second: float) -> DemoPlan:
     """Free ports, and settings that show in minutes what takes hours at the shipped cadence."""
     http_port, ws_port, ui_port = free_port(), free_port(), free_port()
-    polymarket = {
+    polymarket: dict[str, object] = {
         "enabled": True,
         "snapshot_interval_ms_hot": 1_000,
         "snapshot_interval_ms_warm": 2_000,
@@ -199,10 +202,9 @@ def statistics_days(lake: Lake) -> dict[date, str]:
 
 def _wait_for_stats(lake: Lake, group: ProcessGroup, environment: dict[str, str], say: Say) -> None:
     """Until every day's statistics were computed from the files that the manifest lists."""
-    import os
-
+    # the code location reads its settings from the environment, as in every other process
     os.environ.update(environment)
-    import dagster as dg
+    from surveillance_assets.defs import runs
 
     wanted = statistics_days(lake)
     if not wanted:
@@ -210,25 +212,17 @@ def _wait_for_stats(lake: Lake, group: ProcessGroup, environment: dict[str, str]
             f"the collector published no snapshots.\n{group.children['venue'].tail()}"
         )
     deadline = time.monotonic() + STATS_SECONDS
-    with dg.DagsterInstance.get() as instance:
+    with runs.current_instance() as instance:
         while wanted:
             group.check()
             for day, version in list(wanted.items()):
-                event = instance.fetch_materializations(
-                    dg.AssetRecordsFilter(
-                        dg.AssetKey(STATS.name),
-                        asset_partitions=[f"{day.isoformat()}|{VENUE.value}"],
-                    ),
-                    limit=1,
-                ).records
-                if event and _metadata(event[0], "inputs_version") == version:
+                used = runs.materialised_text(instance, STATS.name, VENUE, day, "inputs_version")
+                if used == version:
                     say(f"stats              materialised by the sensor for {day}")
                     del wanted[day]
-            failed = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
-            if failed:
-                raise CommandFailed(
-                    f"a Dagster run failed: {_run_cause(instance, failed[0].run_id)}"
-                )
+            cause = runs.failed_run(instance)
+            if cause is not None:
+                raise CommandFailed(f"a Dagster run failed: {cause}")
             if time.monotonic() > deadline:
                 daemon = group.children["dagster-daemon"]
                 raise CommandFailed(
@@ -236,24 +230,6 @@ def _wait_for_stats(lake: Lake, group: ProcessGroup, environment: dict[str, str]
                     f"{STATS_SECONDS:.0f} s.\n{daemon.tail()}"
                 )
             time.sleep(1.0)
-
-
-def _run_cause(instance: object, run_id: str) -> str:
-    """The innermost error of a failed run's first failed step."""
-    for entry in instance.all_logs(run_id):  # type: ignore[attr-defined]
-        event = entry.dagster_event
-        if event is not None and event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            return f"{event.step_key}: {error.message.strip() if error else 'no cause given'}"
-    return f"run {run_id}, without a failed step"
-
-
-def _metadata(record: object, name: str) -> str | None:
-    materialization = getattr(record, "asset_materialization", None)
-    value = materialization.metadata.get(name) if materialization is not None else None
-    return None if value is None else str(value.value)
 
 
 def _judge(
@@ -275,7 +251,7 @@ def _judge(
         entry.rows for entry in read_manifest(lake.store, VENUE, days[-1]).files(UNIVERSE)
     )
     books = compare_books(snapshots, truth)
-    prints = compare_trades(trades, truth)
+    prints = compare_trades(trades, truth, windows=_subscribed_windows(lake, days))
     counts = report["counts"]
     return DemoSummary(
         markets=universe,
@@ -301,6 +277,36 @@ def _judge(
         data_dir=str(plan.data_dir),
         differences=[*books.examples, *prints.examples][:10],
     )
+
+
+def _subscribed_windows(lake: Lake, days: list[date]) -> dict[str, list[tuple[int, int]]]:
+    """When each outcome was subscribed, in nanoseconds, by the coverage ledger.
+
+    Shortened by ``EDGE_NS`` at both ends: the venue takes a subscription, and sends its last print,
+    a moment away from when the collector says so. The second token is followed as long as the
+    first.
+    """
+    coverage = scan_table(lake, COVERAGE, VENUE, days).frame
+    spans = (
+        coverage.filter(pl.col("outcome_id").is_not_null())
+        .group_by("market_id", "outcome_id")
+        .agg(
+            pl.col("ts_start").min().dt.epoch("us").alias("start"),
+            pl.col("ts_end").max().dt.epoch("us").alias("end"),
+        )
+        .collect()
+    )
+    found: dict[str, list[tuple[int, int]]] = {}
+    outcomes = {
+        market.market_id: market.outcomes
+        for day in days
+        for market in read_universe(lake, VENUE, day) or []
+    }
+    for row in spans.iter_rows(named=True):
+        window = (row["start"] * 1_000 + EDGE_NS, row["end"] * 1_000 - EDGE_NS)
+        for outcome in outcomes.get(row["market_id"], ()):
+            found[outcome.outcome_id] = [window]
+    return found
 
 
 def yesterday() -> date:

@@ -12,7 +12,7 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|&~])")
 
 
 def markdown_text(text: str, limit: int = 200) -> str:
-    """Venue text as inert Markdown: no markup, no links, no images, no control or direction marks.
+    r"""Venue text as inert Markdown: no markup, links, images, control or direction marks.
 
     Examples
     --------

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import cast
 
 from surveillance_collector.coverage import CoverageLine
 from surveillance_collector.rows import Reason, Row, snapshot_row, tick_size_row, trade_row
@@ -406,14 +407,11 @@ class Engine:
 
     def _cover(self, rows: list[Row]) -> None:
         for row in rows:
-            start = row[2]
-            assert isinstance(start, int)
-            self._output.rows.append((COVERAGE, start, row))
+            self._emit(COVERAGE, row, column=2)
 
-    def _emit(self, table: Table, row: Row) -> None:
-        time_us = row[0]
-        assert isinstance(time_us, int)
-        self._output.rows.append((table, time_us, row))
+    def _emit(self, table: Table, row: Row, column: int = 0) -> None:
+        """Hand a row over with its time, which stands in ``column``, microseconds."""
+        self._output.rows.append((table, cast("int", row[column]), row))
 
     def _retire(self, channel: MarketChannel) -> None:
         self._retired_messages += channel.messages

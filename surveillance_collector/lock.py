@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ from surveillance_core.lake.store import Store
 
 
 @contextmanager
-def collector_lock(store: Store, shard: str) -> Iterator[None]:
+def collector_lock(store: Store, shard: str) -> Generator[None]:
     """Hold the shard's lock; raises ``LockHeld`` naming the holder if another process does."""
     directory = store.state_dir()
     holder = directory / f"collector-{shard}.json"

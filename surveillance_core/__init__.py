@@ -1,4 +1,4 @@
-"""What both processes stand on: settings, the market model, books, the lake and the venues' protocols.
+"""What both processes stand on: settings, markets, books, the lake, the venues' protocols.
 
 Belongs here: types and pure functions that the collector and the Dagster assets share, and the
 only code that knows where a file lies or how a venue spells a message.

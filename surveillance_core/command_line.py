@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -62,7 +62,7 @@ class LockHeld(CommandFailed):
 
 
 @contextmanager
-def reporting_failures() -> Iterator[None]:
+def reporting_failures() -> Generator[None]:
     """Turn the project's own errors into one line on standard error and an exit code."""
     try:
         yield

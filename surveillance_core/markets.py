@@ -38,7 +38,7 @@ class FeeTerms(StrEnum):
 
 
 class FeeSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """Taker fee ``contracts * rate * (p * (1 - p)) ** exponent`` dollars, as read from the venue."""
+    """Taker fee ``contracts * rate * (p * (1 - p)) ** exponent`` dollars, as the venue says."""
 
     rate: float
     exponent: float
@@ -61,7 +61,7 @@ class RewardTerms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """One side that can be bought. The first outcome of a market is the one whose book is stored."""
+    """One side that can be bought. The book stored is the one of a market's first outcome."""
 
     outcome_id: str
     label: str
@@ -173,10 +173,10 @@ def decode_universe(content: bytes, source: str) -> list[Market]:
             "Materialise the universe again."
         )
     markets: list[Market] = []
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
             markets.append(_DECODER.decode(line))
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UniverseError(
                 f"{source}: line {number}: {error}. Materialise the universe again."
             ) from error

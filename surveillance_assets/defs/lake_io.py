@@ -71,7 +71,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
                 continue
             scan = self.source.scan(TABLES[name], key)
             for damage in scan.damaged:
-                context.log.warning(f"left out and quarantined: {damage}")
+                context.log.warning("left out and quarantined: %s", damage)
             frames.append(
                 scan.frame.with_columns(
                     pl.lit(venue.value).alias("venue"), pl.lit(day).alias("date")

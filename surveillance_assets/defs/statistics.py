@@ -11,6 +11,7 @@ from surveillance_assets.analytics.liquidity import market_stats
 from surveillance_assets.defs.contracts import OWNERS, table_checks, table_metadata
 from surveillance_assets.defs.lake_io import LakeResource
 from surveillance_assets.defs.partitions import venue_day, venue_days
+from surveillance_assets.defs.runs import materialised_text
 from surveillance_assets.orchestration import STATS_INPUTS
 from surveillance_assets.presentation import markdown_table
 from surveillance_core.lake.manifest import read_manifest
@@ -59,14 +60,14 @@ def _inputs_version(source: LakeResource, key: str) -> str:
 
 def _partition_metadata(rows: pl.DataFrame, version: str) -> dict[str, object]:
     top = rows.sort("volume", "updates", descending=True).head(10).to_dicts()
-    spread_cents = rows["spread_mean"].median()
+    spread = rows.select(pl.col("spread_mean").median()).item()
     return {
         "dagster/partition_row_count": rows.height,
         "markets": rows.height,
         "snapshots": int(rows["snapshots"].sum()),
         "trades": int(rows["trades"].sum()),
         "covered_hours": float(rows["covered_seconds"].sum()) / 3600,
-        "median_spread_cents": spread_cents * 100 if isinstance(spread_cents, float) else None,
+        "median_spread_cents": None if spread is None else float(spread) * 100,
         "inputs_version": version,
         "top_by_volume": dg.MetadataValue.md(markdown_table(top, _SHOWN)),
     }
@@ -87,10 +88,8 @@ def stats_up_to_date(
     """Compare the version computed from with the manifest's."""
     stale: list[str] = []
     for key in sorted(str(k) for k in context.op_execution_context.partition_keys):
-        event = context.instance.get_latest_data_version_record(
-            dg.AssetKey(STATS.name), partition_key=key
-        )
-        used = _metadata_text(event, "inputs_version")
+        venue, day = venue_day(key)
+        used = materialised_text(context.instance, STATS.name, venue, day, "inputs_version")
         if used != _inputs_version(source, key):
             stale.append(key)
     return dg.AssetCheckResult(
@@ -98,9 +97,3 @@ def stats_up_to_date(
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"stale": stale, "next_step": "the sensor requests them again by itself"},
     )
-
-
-def _metadata_text(record: dg.EventLogRecord | None, name: str) -> str | None:
-    materialization = record.asset_materialization if record is not None else None
-    value = materialization.metadata.get(name) if materialization is not None else None
-    return None if value is None else str(value.value)

@@ -4,6 +4,7 @@ Belongs here: the universe asset and what a person wants to see of a sweep.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -43,7 +44,7 @@ class ScanReport(dg.Config):
 )
 def universe(
     context: dg.AssetExecutionContext, config: ScanReport, source: LakeResource
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult[Any]:
     """Markets the venue lists, normalised: one line a market in ``universe.jsonl``.
 
     A venue lists the present only: past days keep what was found on them.
@@ -60,7 +61,7 @@ def universe(
 
     def report(pages: int, seen: int) -> None:
         if pages % config.log_every_pages == 0:
-            context.log.info(f"{pages} pages, {seen} markets")
+            context.log.info("%d pages, %d markets", pages, seen)
 
     with RestClient(
         source.settings.endpoints(venue).rest_url, requests_per_second=table.requests_per_second

@@ -88,24 +88,27 @@ def append_entry(store: Store, venue: Venue, day: date, writer: str, entry: Mani
 
 def read_manifest(store: Store, venue: Venue, day: date) -> ManifestDay:
     """What is published of a venue-day; empty where nothing is."""
-    latest: dict[str, ManifestEntry] = {}
+    latest: dict[str, tuple[int, ManifestEntry]] = {}
     damaged = 0
     directory = manifest_dir(venue, day)
     for name in store.list_names(directory):
         if not name.endswith(".jsonl"):
             continue
-        for line in store.read_bytes(f"{directory}/{name}").splitlines():
+        moment = 0
+        for line in store.read_bytes(f"{directory}/{name}").split(b"\n"):
             if not line:
                 continue
             try:
                 entry = _DECODER.decode(line)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 damaged += 1
                 continue
+            # a writer's lines are in order even where its clock was set back between them
+            moment = max(moment, entry.published_us)
             known = latest.get(entry.path)
-            if known is None or entry.published_us >= known.published_us:
-                latest[entry.path] = entry
-    ordered = [latest[path] for path in sorted(latest)]
+            if known is None or moment >= known[0]:
+                latest[entry.path] = (moment, entry)
+    ordered = [latest[path][1] for path in sorted(latest)]
     return ManifestDay(
         venue=venue,
         day=day,

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
+import msgspec
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from surveillance_core.lake.errors import OriginError, PublishError, SchemaError
+from surveillance_core.lake.errors import LakeError, OriginError, PublishError, SchemaError
 from surveillance_core.lake.layout import LAKE_RECORD, UNIVERSE, day_file, universe_file
 from surveillance_core.lake.manifest import ManifestEntry, Operation, append_entry
 from surveillance_core.lake.schemas import SCHEMA_VERSION, Table
@@ -30,6 +31,7 @@ from surveillance_core.markets import Market, Venue, encode_universe
 
 Origin = Literal["real", "simulated"]
 COMPRESSION_LEVEL = 3
+_decode_record = msgspec.json.Decoder(dict[str, object]).decode
 
 
 class Lake:
@@ -57,11 +59,15 @@ class Lake:
 
     def _claim(self, origin: Origin) -> None:
         try:
-            record: dict[str, Any] = json.loads(self.store.read_bytes(LAKE_RECORD))
+            record = _decode_record(self.store.read_bytes(LAKE_RECORD))
         except FileNotFoundError:
             content = json.dumps({"origin": origin, "schema_version": SCHEMA_VERSION})
-            _put_bytes(self.store, LAKE_RECORD, content.encode() + b"\n")
+            with _publishing(self.store, LAKE_RECORD) as staged:
+                staged.write_bytes(content.encode() + b"\n")
+                self.store.publish_file(staged, LAKE_RECORD)
             return
+        except OSError as error:
+            raise LakeError(f"{self.store.root} cannot be used as a lake: {error}") from error
         except ValueError as error:
             raise OriginError(
                 f"{self.store.root}/{LAKE_RECORD} cannot be read ({error}). "
@@ -87,12 +93,15 @@ def rows_to_table(table: Table, rows: Sequence[tuple[object, ...]]) -> pa.Table:
     SchemaError
         Naming the column that does not fit.
     """
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(table.columns)
+    try:
+        columns = list(zip(*rows, strict=True)) if rows else [()] * len(table.columns)
+    except ValueError as error:
+        raise SchemaError(f"{table.name}: rows of different lengths: {error}") from error
     if len(columns) != len(table.columns):
         raise SchemaError(
             f"{table.name}: {len(columns)} values a row, {len(table.columns)} columns"
         )
-    arrays: list[pa.Array] = []
+    arrays: list[pa.Array[Any]] = []
     for column, values in zip(table.columns, columns, strict=True):
         try:
             arrays.append(pa.array(values, type=column.type))
@@ -123,14 +132,13 @@ def publish_rows(
         If the file could not be written and checked; nothing of it is visible.
     """
     arrow = _fitted(table, rows)
-    staged = lake.store.staging() / f"{uuid4().hex}.parquet"
-    try:
+    with _publishing(lake.store, path, ".parquet") as staged:
         pq.write_table(
             arrow,
             staged,
             compression="zstd",
             compression_level=COMPRESSION_LEVEL,
-            use_dictionary=list(table.ids),
+            use_dictionary=list(table.ids),  # pyright: ignore[reportArgumentType] (stub says bool)
             write_page_checksum=True,
         )
         found = pq.read_metadata(staged).num_rows
@@ -139,11 +147,7 @@ def publish_rows(
         first, last = _time_range(arrow, time_column)
         entry = _entry(staged, table.name, path, arrow.num_rows, first, last, journal)
         lake.store.publish_file(staged, path)
-    except OSError as error:
-        raise PublishError(f"{lake.store.root}/{path}: {error}") from error
-    finally:
-        staged.unlink(missing_ok=True)
-    append_entry(lake.store, venue, day, writer, entry)
+        append_entry(lake.store, venue, day, writer, entry)
     return entry
 
 
@@ -160,15 +164,11 @@ def publish_universe(
     """Publish a day's universe, one market a line, replacing an earlier one whole."""
     path = universe_file(venue, day)
     content = encode_universe(markets)
-    staged = _stage(lake.store, content)
-    try:
+    with _publishing(lake.store, path) as staged:
+        staged.write_bytes(content)
         entry = _entry(staged, UNIVERSE, path, len(markets), None, None, None)
         lake.store.publish_file(staged, path)
-    except OSError as error:
-        raise PublishError(f"{lake.store.root}/{path}: {error}") from error
-    finally:
-        staged.unlink(missing_ok=True)
-    append_entry(lake.store, venue, day, writer, entry)
+        append_entry(lake.store, venue, day, writer, entry)
     return entry
 
 
@@ -186,7 +186,8 @@ def _fitted(table: Table, rows: pa.Table | pl.DataFrame) -> pa.Table:
         values = arrow.column(column.name)
         if values.null_count and not column.nullable:
             raise SchemaError(f"{table.name}.{column.name}: null where a value is required")
-        if column.type == pa.float64() and pc.any(pc.is_nan(values)).as_py():
+        numbers = pc.list_flatten(values) if pa.types.is_list(column.type) else values
+        if numbers.type == pa.float64() and pc.any(pc.is_nan(numbers)).as_py():
             raise SchemaError(f"{table.name}.{column.name}: NaN; undefined values are null")
     return arrow.sort_by([(name, "ascending") for name in table.sort_by])
 
@@ -227,17 +228,18 @@ def file_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _stage(store: Store, content: bytes) -> Path:
-    staged = store.staging() / uuid4().hex
-    with staged.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return staged
-
-
-def _put_bytes(store: Store, path: str, content: bytes) -> None:
-    store.publish_file(_stage(store, content), path)
+@contextmanager
+def _publishing(store: Store, path: str, suffix: str = "") -> Iterator[Path]:
+    """A place to stage what will be ``path``, gone afterwards; failures as ``PublishError``."""
+    staged: Path | None = None
+    try:
+        staged = store.staging() / f"{uuid4().hex}{suffix}"
+        yield staged
+    except (OSError, pa.ArrowException) as error:
+        raise PublishError(f"{store.root}/{path}: {error}") from error
+    finally:
+        if staged is not None:
+            staged.unlink(missing_ok=True)
 
 
 def _now_us() -> int:

@@ -27,7 +27,7 @@ from surveillance_core.lake.manifest import (
 )
 from surveillance_core.lake.publish import Lake, file_digest, publish_rows, rows_to_table
 from surveillance_core.lake.schemas import COLLECTED, COVERAGE, Table
-from surveillance_core.markets import Market, Venue, decode_universe
+from surveillance_core.markets import Market, UniverseError, Venue, decode_universe
 
 QUARANTINED = "file_quarantined"
 """Cause of the coverage rows that a quarantine leaves."""
@@ -93,6 +93,7 @@ def scan_table(
             paths,
             schema=schema,
             hive_partitioning=False,
+            glob=False,
             missing_columns="insert",
             extra_columns="ignore",
             storage_options=lake.store.scan_options(),
@@ -188,12 +189,19 @@ def read_universe(lake: Lake, venue: Venue, day: date) -> list[Market] | None:
         If the published file is damaged.
     """
     path = universe_file(venue, day)
-    if not read_manifest(lake.store, venue, day).files(UNIVERSE):
+    entry = universe_entry(read_manifest(lake.store, venue, day))
+    if entry is None:
         return None
     try:
         content = lake.store.read_bytes(path)
     except FileNotFoundError:
         return None
+    if len(content) != entry.bytes:
+        # cut between two lines every line still reads
+        raise UniverseError(
+            f"{path}: {len(content)} bytes where {entry.bytes} were published. "
+            "Materialise the universe again."
+        )
     return decode_universe(content, path)
 
 

@@ -63,9 +63,7 @@ class Table:
     @property
     def polars(self) -> pl.Schema:
         """The table's Polars schema."""
-        empty = pl.from_arrow(self.arrow.empty_table())
-        assert isinstance(empty, pl.DataFrame)
-        return empty.schema
+        return pl.DataFrame(self.arrow.empty_table()).schema
 
     def column(self, name: str) -> Column:
         """The column of that name; raises ``KeyError``."""
@@ -173,7 +171,7 @@ COVERAGE: Final = Table(
 
 LIFECYCLE: Final = Table(
     name="lifecycle",
-    description="What happened to markets themselves: tick-size changes, and later listings and results.",
+    description="What happened to markets themselves: changes of their tick size.",
     partitioning=Partitioning.HOUR,
     columns=(
         _required("ts_recv", _TS_US, "When it was received."),

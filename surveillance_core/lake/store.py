@@ -169,12 +169,15 @@ class S3Store:
     def __init__(self, uri: str, options: ObjectStoreOptions) -> None:
         self.root = uri.rstrip("/")
         self._prefix = self.root.removeprefix("s3://")
+        if not all(self._prefix.partition("/")[::2]):
+            # beside a bucket's root there is no place for what is taken out of the lake
+            raise LakeError(f"{uri}: name a prefix in the bucket, s3://bucket/prefix")
         self._options = options
         scheme, _, host = options.endpoint_url.partition("://")
         self._fs = pafs.S3FileSystem(
             region=options.region,
             endpoint_override=host or None,
-            scheme=scheme or "https",
+            scheme="http" if scheme == "http" else "https",
             allow_bucket_creation=False,
         )
 

@@ -141,7 +141,7 @@ class MarketChannel(Protocol):
 
 
 SettledReader = Callable[[BookState, int], None]
-"""Called with a book that has just become whole, and the receive time, where a reader asked for it."""
+"""Called with a book that has just become whole, where a reader asked, and the receive time."""
 
 
 class Discovery(msgspec.Struct, kw_only=True):

@@ -25,13 +25,14 @@ from surveillance_core.venues.rest import RestClient
 class SubscribeFrames(Protocol):
     """Frames that subscribe assets; ``first`` where the connection has sent nothing yet."""
 
-    def __call__(self, asset_ids: Sequence[str], *, first: bool) -> Iterator[str]: ...
+    def __call__(self, asset_ids: Sequence[str], *, first: bool) -> Iterator[str]:  # noqa: D102
+        ...
 
 
 class Discover(Protocol):
     """A sweep of the venue's listing."""
 
-    def __call__(
+    def __call__(  # noqa: D102
         self,
         client: RestClient,
         fetched_at: datetime,

@@ -151,7 +151,7 @@ class RestClient:
             )
         try:
             return msgspec.json.decode(content)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self.answers["malformed_json"] += 1
             raise _Retryable(f"the answer is not JSON ({error})") from error
 
@@ -194,4 +194,6 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return None
+    if moment.tzinfo is None:  # the zone -0000: UTC, of a place that is not said
+        moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from math import inf
+from typing import cast
 
 import msgspec
 
@@ -95,7 +96,7 @@ class PolymarketBook(BookState):
         )
         self.batch_ts = 0
         self.batch_hash = ""
-        self.batch_top = ("", "")
+        self.batch_top: tuple[str, str] = ("", "")
         self.pending = False
         """Whether the batch's hash has still to be judged."""
         self.touched: list[int] = []
@@ -147,7 +148,7 @@ class PolymarketChannel:
             self._salvage(frame, recv_ns, events, error)
             return events
         if isinstance(decoded, list):
-            for message in decoded:
+            for message in cast("list[Message]", decoded):
                 self._apply(message, recv_ns, events, frame)
         else:
             self._apply(decoded, recv_ns, events, frame)
@@ -473,9 +474,10 @@ class PolymarketChannel:
         except (msgspec.DecodeError, RecursionError) as cause:
             events.append(_rejected("not_json", str(cause), frame))
             return
-        elements: list[object] = parsed if isinstance(parsed, list) else [parsed]  # type: ignore[reportUnknownVariableType]
+        elements = cast("list[object]", parsed) if isinstance(parsed, list) else [parsed]
         for element in elements:
-            kind = element.get("event_type") if isinstance(element, dict) else None  # type: ignore[reportUnknownMemberType]
+            members = cast("dict[str, object]", element) if isinstance(element, dict) else {}
+            kind = members.get("event_type")
             if not isinstance(kind, str):
                 events.append(_rejected("no_event_type", "", frame))
                 continue
@@ -485,12 +487,12 @@ class PolymarketChannel:
                 events.append(_rejected("unknown_event_type", kind[:64], frame))
                 continue
             try:
-                message = convert_message(element, known)
+                message = convert_message(members, known)
             except (msgspec.ValidationError, RecursionError) as cause:
                 self.messages[kind] += 1
                 events.append(_rejected(f"malformed_{kind}", str(cause), frame))
                 if known in (BookMessage, PriceChanges):
-                    for asset_id in _assets_named(element):
+                    for asset_id in _assets_named(members):
                         state = self.states.get(asset_id)
                         if state is not None:
                             self._doubt(state, f"malformed_{kind}", recv_ns, events)
@@ -510,14 +512,18 @@ def _side(levels: Sequence[Level]) -> dict[int, float] | None:
 
 
 def _assets_named(element: object) -> set[str]:
+    """Every ``asset_id`` in a message that could not be typed: the books it may have changed."""
+    if isinstance(element, list):
+        found = [_assets_named(item) for item in cast("list[object]", element)]
+        return set[str]().union(*found)
+    if not isinstance(element, dict):
+        return set()
     named: set[str] = set()
-    if isinstance(element, dict):
-        for key, value in element.items():  # type: ignore[reportUnknownVariableType]
-            if key == "asset_id" and isinstance(value, str):
-                named.add(value)
-            elif isinstance(value, list):
-                for item in value:  # type: ignore[reportUnknownVariableType]
-                    named |= _assets_named(item)
+    for key, value in cast("dict[str, object]", element).items():
+        if key == "asset_id" and isinstance(value, str):
+            named.add(value)
+        else:
+            named |= _assets_named(value)
     return named
 
 

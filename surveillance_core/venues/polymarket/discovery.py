@@ -105,6 +105,9 @@ class EventReader:
             raise SetAside("not_two_outcomes")
         if not all(tokens) or len(set(tokens)) != 2:
             raise SetAside("no_tokens")
+        fees, fee_terms = self._fees(market), _fee_terms(market)
+        if fee_terms is FeeTerms.SCHEDULED and fees is None:
+            fee_terms = FeeTerms.UNKNOWN
         return Market(
             venue=Venue.POLYMARKET,
             market_id=market_id,
@@ -116,8 +119,8 @@ class EventReader:
             min_order_size=self._number(market, "orderMinSize"),
             neg_risk=market.get("negRisk") is True,
             groups=_groups(market, event, members),
-            fee_terms=_fee_terms(market),
-            fees=self._fees(market),
+            fee_terms=fee_terms,
+            fees=fees,
             rewards=self._rewards(market),
             close_hint=self._moment(market, "endDate"),
             volume_24h=self._number(market, "volume24hr"),
@@ -149,10 +152,10 @@ class EventReader:
             return None
         try:
             moment = datetime.fromisoformat(str(value))
-        except ValueError:
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError):
             self.found.oddities[f"{name}_not_a_time"] += 1
             return None
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
     def _fees(self, market: Json) -> FeeSchedule | None:
         schedule = market.get("feeSchedule")
@@ -233,9 +236,18 @@ def _string_list(market: Json, name: str) -> list[str]:
     if not isinstance(value, list):
         raise SetAside(f"malformed_{name}")
     items = cast("list[object]", value)
-    if not all(isinstance(item, str) for item in items):
+    # json reads a lone surrogate that no file can hold
+    if not all(isinstance(item, str) and _encodable(item) for item in items):
         raise SetAside(f"malformed_{name}")
     return cast("list[str]", items)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(source: Json, name: str) -> str | None:

@@ -245,7 +245,8 @@ class FrameEncoder:
 
     def _print(self, spelled: _Spelled, event: EngineEvent) -> WireFrame:
         trade = event.trade
-        assert trade is not None
+        if trade is None:
+            raise ValueError("only a fill has a print")
         spelling = spell_last_trade(trade.printed_price)
         spelled.due_price, spelled.due_ms = spelling, trade.print_ms
         token = spelled.tokens[0 if trade.on_yes else 1]

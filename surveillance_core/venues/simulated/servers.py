@@ -149,7 +149,7 @@ class SimulatedPolymarket:
         self._http = _QuietServer(config)
         self._tasks.append(asyncio.create_task(self._http.serve(sockets=[listener])))
         async with asyncio.timeout(START_TIMEOUT_S):
-            while not self._http.started:
+            while not self._http.started:  # noqa: ASYNC110 (uvicorn has no event to await)
                 await asyncio.sleep(0.005)
         self._ws = await serve(
             self.sockets.serve,
