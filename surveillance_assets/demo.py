@@ -111,7 +111,11 @@ def plan_demo(data_dir: Path, *, markets: int, events_per_second: float) -> Demo
                 "http_port": http_port,
                 "ws_port": ws_port,
             },
-            "orchestration": {"sensor_seconds": 5, "open_day_refresh_seconds": 20.0},
+            "orchestration": {
+                "sensor_seconds": 5,
+                "open_day_refresh_seconds": 20.0,
+                "first_date": (yesterday() - timedelta(days=5)).isoformat(),
+            },
         },
         http_port=http_port,
         ws_port=ws_port,
@@ -146,11 +150,10 @@ def start_venue(group: ProcessGroup, plan: DemoPlan, say: Say) -> None:
 
 def start_collection(group: ProcessGroup, say: Say) -> None:
     """Scan today's universe, then collect it."""
-    scan = group.start(
+    group.start(
         "scan", module_command("surveillance_assets.cli", "scan", "--venue", VENUE, "--json")
     )
-    scan.wait(START_SECONDS)
-    del group.children["scan"]
+    scan = group.finish("scan", START_SECONDS)
     found = json.loads(scan.output.read_text(encoding="utf-8"))
     say(f"universe           {found[0]['markets']} markets")
     group.start("collector", module_command("surveillance_collector.cli", "run", "--json"))

@@ -29,6 +29,13 @@ from surveillance_core.lake.schemas import SNAPSHOTS, STATS, TRADES
 
 REPORT_SECONDS = 10.0
 HISTORY_SECONDS = 300.0
+SHIPPED_CADENCE = {
+    "SURVEILLANCE__STORAGE__BUCKET_MINUTES": "5",
+    "SURVEILLANCE__STORAGE__HEARTBEAT_SECONDS": "60",
+    "SURVEILLANCE__VENUES__POLYMARKET__SNAPSHOT_INTERVAL_MS_HOT": "2000",
+    "SURVEILLANCE__VENUES__POLYMARKET__SNAPSHOT_INTERVAL_MS_WARM": "10000",
+}
+"""A whole day at the demo's cadence would be tens of thousands of files."""
 
 
 class _Stopped(Exception):
@@ -58,30 +65,35 @@ def run(plan: DemoPlan, config: Path | None, say: Say) -> None:
                 ),
             )
             start_collection(group, say)
-            _record_history(group, plan, lake, say)
+            _start_history(group, plan, lake)
             group.wait_for_port(dagster, plan.ui_port, START_SECONDS)
             say(f"Dagster UI         http://127.0.0.1:{plan.ui_port}/asset-groups")
+            report = json.loads(
+                group.finish("replay", HISTORY_SECONDS).output.read_text(encoding="utf-8")
+            )
+            say(
+                f"yesterday          {report['snapshots']:,} snapshots, {report['trades']:,} trades"
+            )
             say("Ctrl-C stops everything")
             _watch(group, lake, say)
     except (_Stopped, KeyboardInterrupt):
         say("stopped; the lake stays where it is")
 
 
-def _record_history(group: ProcessGroup, plan: DemoPlan, lake: Lake, say: Say) -> None:
-    """Yesterday, through the collector's own engine, beside the running collection."""
+def _start_history(group: ProcessGroup, plan: DemoPlan, lake: Lake) -> None:
+    """Yesterday, recorded from the simulated world, through the collector's own engine."""
     day = yesterday()
     recording = plan.state / f"{day}.jsonl.zst"
-    record = group.start(
+    group.start(
         "record",
         module_command(
             "surveillance_assets.cli", "simulate", "--record", str(recording), "--date", str(day)
         ),
     )
-    record.wait(HISTORY_SECONDS)
-    del group.children["record"]
+    group.finish("record", HISTORY_SECONDS)
     today = read_universe(lake, VENUE, datetime.now(UTC).date())
     publish_universe(lake, VENUE, day, today or [], writer="demo")
-    replay = group.start(
+    group.start(
         "replay",
         module_command(
             "surveillance_collector.cli",
@@ -93,11 +105,8 @@ def _record_history(group: ProcessGroup, plan: DemoPlan, lake: Lake, say: Say) -
             str(plan.data_dir),
             "--json",
         ),
+        SHIPPED_CADENCE,
     )
-    replay.wait(HISTORY_SECONDS)
-    del group.children["replay"]
-    report = json.loads(replay.output.read_text(encoding="utf-8"))
-    say(f"yesterday          {report['snapshots']:,} snapshots, {report['trades']:,} trades")
 
 
 def _watch(group: ProcessGroup, lake: Lake, say: Say) -> None:

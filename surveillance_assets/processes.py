@@ -104,11 +104,20 @@ class ProcessGroup:
         for child in reversed(list(self.children.values())):
             child.stop()
 
-    def start(self, name: str, command: Sequence[str]) -> ChildProcess:
-        """Start a child; its log is ``<name>.log``."""
-        child = ChildProcess(name, command, self._environment, self._logs / f"{name}.log")
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> ChildProcess:
+        """Start a child, with more environment where given; its log is ``<name>.log``."""
+        own = {**self._environment, **(environment or {})}
+        child = ChildProcess(name, command, own, self._logs / f"{name}.log")
         self.children[name] = child
         return child
+
+    def finish(self, name: str, seconds: float) -> ChildProcess:
+        """Wait for a child that ends by itself, and let go of it; raises if it fails."""
+        child = self.children[name]
+        child.wait(seconds)
+        return self.children.pop(name)
 
     def check(self) -> None:
         """Raise if any child has ended."""

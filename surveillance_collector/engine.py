@@ -192,21 +192,26 @@ class Engine:
         if channel is not None:
             channel.forget(asset_ids)
 
-    def disconnect(self, conn: str, recv_ns: int, cause: str) -> None:
-        """The connection is gone: its books are no longer known."""
+    def disconnect(self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None) -> None:
+        """The connection is gone: its books are no longer known, from ``since_ns`` if earlier."""
         self.advance(recv_ns)
-        channel = self._channels.pop(conn, None)
+        channel = self._channels.get(conn)
         if channel is None:
             return
+        for asset_id, followed in self._followed.items():
+            if followed.conn == conn:
+                # what still waits is half-way through a batch that will not end
+                self._deferred.pop(asset_id, None)
         self._handle(conn, channel.settle(recv_ns), recv_ns)
         self._retire(channel)
-        for asset_id, followed in self._followed.items():
+        del self._channels[conn]
+        doubted_ns = recv_ns if since_ns is None else min(since_ns, recv_ns)
+        for followed in self._followed.values():
             if followed.conn == conn:
                 followed.state.opened = False
                 followed.awaiting_ns = None
-                self._deferred.pop(asset_id, None)
                 if followed.coverage is not None:
-                    self._cover(followed.coverage.doubt(cause, recv_ns, recv_ns))
+                    self._cover(followed.coverage.doubt(cause, doubted_ns, recv_ns))
 
     def receive(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
         """One frame, with the time it was received."""
@@ -242,6 +247,7 @@ class Engine:
     def finish(self, now_ns: int) -> None:
         """End of input: judge and cover what stands."""
         self.advance(now_ns)
+        self._deferred.clear()
         for conn, channel in self._channels.items():
             self._handle(conn, channel.settle(now_ns), now_ns)
         for followed in self._followed.values():
@@ -357,14 +363,14 @@ class Engine:
                 state.read_when_settled = True
                 self._deferred[asset_id] = followed
                 continue
-            self._write(followed, instant, Reason.CHANGE if changed else Reason.HEARTBEAT)
+            self._write(followed, instant)
 
     def _read_deferred(self, now_ns: int) -> None:
         if not self._deferred:
             return
         whole = [f for f in self._deferred.values() if f.state.settles_ns <= now_ns]
         for followed in sorted(whole, key=lambda f: f.state.settles_ns):
-            self._write(followed, followed.state.settles_ns, Reason.CHANGE)
+            self._write(followed, followed.state.settles_ns)
 
     def _read_settled(self, state: BookState, recv_ns: int) -> None:
         """Called by a channel with a whole book, just before its next batch."""
@@ -372,10 +378,13 @@ class Engine:
         if followed is None or followed.state is not state:
             state.read_when_settled = False
             return
-        self._write(followed, recv_ns, Reason.CHANGE)
+        self._write(followed, recv_ns)
 
-    def _write(self, followed: _Followed, at_ns: int, reason: Reason) -> None:
+    def _write(self, followed: _Followed, at_ns: int, reason: Reason | None = None) -> None:
         state = followed.state
+        if reason is None:
+            changed = state.version != followed.sampled_version
+            reason = Reason.CHANGE if changed else Reason.HEARTBEAT
         state.read_when_settled = False
         self._deferred.pop(followed.terms.asset_id, None)
         channel = self._channels[followed.conn]

@@ -53,7 +53,9 @@ class FeedSink(Protocol):
 
     def receive(self, conn: str, frame: bytes | str, recv_ns: int) -> None: ...
 
-    def disconnect(self, conn: str, recv_ns: int, cause: str) -> None: ...
+    def disconnect(
+        self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None
+    ) -> None: ...
 
 
 class Feed:
@@ -89,6 +91,7 @@ class Feed:
         self._socket: ClientConnection | None = None
         self._conn = ""
         self._attempt = 0
+        self._last_data_ns = 0
         self.reconnects = 0
 
     @property
@@ -120,10 +123,15 @@ class Feed:
             except (OSError, WebSocketException, TimeoutError) as error:
                 cause = f"connection_{type(error).__name__}".lower()
                 log.warning("feed_failed", conn=self.name, cause=cause, error=str(error)[:200])
+            except asyncio.CancelledError:
+                cause = "stopped"
+                raise
             finally:
                 self._socket = None
                 if self._conn:
-                    self._sink.disconnect(self._conn, self._clock.now_ns(), cause)
+                    # what a stalled peer withheld is missing from its last frame on
+                    since_ns = self._last_data_ns if cause == "stalled" else None
+                    self._sink.disconnect(self._conn, self._clock.now_ns(), cause, since_ns)
                     self._conn = ""
             failures += 1
             self.reconnects += 1
@@ -144,7 +152,7 @@ class Feed:
     async def remove(self, asset_ids: Sequence[str]) -> None:
         """Unsubscribe assets."""
         held = [asset_id for asset_id in asset_ids if self._assets.pop(asset_id, None)]
-        if self._socket is not None and held:
+        if held:
             self._sink.forget(self._conn, held, self._clock.now_ns())
             await self._send_all(self._adapter.unsubscribe_frames(held))
 
@@ -160,7 +168,7 @@ class Feed:
         self._attempt += 1
         self._conn = f"{self.name}.{self._attempt}"
         self._socket = socket
-        opened_ns = self._clock.now_ns()
+        opened_ns = self._last_data_ns = self._clock.now_ns()
         self._sink.connect(self._conn, opened_ns)
         for tier in Tier:
             assets = [terms for terms, held in self._assets.values() if held is tier]
@@ -190,9 +198,10 @@ class Feed:
             except ConnectionClosed as closed:
                 code = closed.rcvd.code if closed.rcvd is not None else 1006
                 return f"closed_{code}"
-            self._sink.receive(self._conn, frame, self._clock.now_ns())
+            recv_ns = self._clock.now_ns()
+            self._sink.receive(self._conn, frame, recv_ns)
             if frame[:1] in (b"{", b"["):
-                last_data = time.monotonic()
+                last_data, self._last_data_ns = time.monotonic(), recv_ns
 
     async def _keep_alive(self, socket: ClientConnection) -> None:
         if self._adapter.ping is None:

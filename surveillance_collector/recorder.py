@@ -7,6 +7,7 @@ and at shutdown whatever stands. Rows leave memory only after the lake has liste
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from surveillance_core.markets import Venue
 
 @dataclass
 class _Bucket:
-    """Rows of one table and span, and the receive times over which they came."""
+    """Rows of one table and span; the first one's time and when the last one came name the file."""
 
     table: Table
     start_us: int
@@ -70,6 +71,8 @@ class Recorder:
         self._flush_rows = flush_rows
         self._flush_us = flush_us
         self._buckets: dict[tuple[str, int], _Bucket] = {}
+        # a publish that fails in its thread puts rows back while the event loop adds others
+        self._lock = threading.Lock()
         self._writer = f"collector-{shard}"
         self.published: Counter[str] = Counter()
         """Rows published by table."""
@@ -78,28 +81,31 @@ class Recorder:
     @property
     def held(self) -> int:
         """Rows in memory."""
-        return sum(len(bucket.rows) for bucket in self._buckets.values())
+        with self._lock:
+            return sum(len(bucket.rows) for bucket in self._buckets.values())
 
     def add(self, rows: Iterable[tuple[Table, int, Row]], position_us: int) -> None:
         """Take rows that the engine produced at ``position_us`` on the receive clock."""
-        for table, time_us, row in rows:
-            start = time_us - time_us % self._bucket_us
-            key = (table.name, start)
-            bucket = self._buckets.get(key)
-            if bucket is None:
-                bucket = self._buckets[key] = _Bucket(table, start, position_us)
-            bucket.rows.append(row)
-            bucket.last_us = position_us
+        with self._lock:
+            for table, time_us, row in rows:
+                start = time_us - time_us % self._bucket_us
+                key = (table.name, start)
+                bucket = self._buckets.get(key)
+                if bucket is None:
+                    bucket = self._buckets[key] = _Bucket(table, start, time_us)
+                bucket.rows.append(row)
+                bucket.last_us = position_us
 
     def due(self, now_us: int) -> list[_Bucket]:
         """Take the buckets that are to be published now out of the recorder."""
-        keys = [
-            key
-            for key, bucket in self._buckets.items()
-            if now_us >= bucket.start_us + self._bucket_us + self._flush_us
-            or len(bucket.rows) >= self._flush_rows
-        ]
-        return [self._buckets.pop(key) for key in keys]
+        with self._lock:
+            keys = [
+                key
+                for key, bucket in self._buckets.items()
+                if now_us >= bucket.start_us + self._bucket_us + self._flush_us
+                or len(bucket.rows) >= self._flush_rows
+            ]
+            return [self._buckets.pop(key) for key in keys]
 
     def publish(self, buckets: Iterable[_Bucket]) -> list[PublishFailure]:
         """Publish buckets taken with ``due``; a failed one is held again and reported."""
@@ -116,8 +122,9 @@ class Recorder:
 
     def flush(self) -> list[PublishFailure]:
         """Publish everything held."""
-        buckets = list(self._buckets.values())
-        self._buckets.clear()
+        with self._lock:
+            buckets = list(self._buckets.values())
+            self._buckets.clear()
         return self.publish(buckets)
 
     def _publish_bucket(self, bucket: _Bucket) -> ManifestEntry:
@@ -141,11 +148,12 @@ class Recorder:
 
     def _hold_again(self, bucket: _Bucket) -> None:
         key = (bucket.table.name, bucket.start_us)
-        newer = self._buckets.get(key)
-        if newer is not None:
-            bucket.rows.extend(newer.rows)
-            bucket.last_us = newer.last_us
-        self._buckets[key] = bucket
+        with self._lock:
+            newer = self._buckets.get(key)
+            if newer is not None:
+                bucket.rows.extend(newer.rows)
+                bucket.last_us = newer.last_us
+            self._buckets[key] = bucket
 
 
 class RejectedFrames:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from enum import StrEnum
+from typing import Final
 
-from surveillance_core.books import DOLLARS, BookState, depth_within
+from surveillance_core.books import DOLLARS, TICKS_PER_DOLLAR, BookState, BookStatus
 from surveillance_core.venues.protocols import TickSizeChanged, Trade
 
 Row = tuple[object, ...]
+
+_REACHES: Final = tuple(2 * cents * (TICKS_PER_DOLLAR // 100) for cents in (1, 2, 5))
+"""Distances from the mid over which depth is summed, in doubled ticks."""
+
+_dollars_of = DOLLARS.__getitem__
 
 
 class Reason(StrEnum):
@@ -23,20 +30,35 @@ def snapshot_row(state: BookState, at_ns: int, top_k: int, reason: Reason) -> Ro
     """The row of ``schemas.SNAPSHOTS`` that says what the book was at ``at_ns``."""
     book = state.book
     bids, asks = book.bids, book.asks
-    bid_ticks = sorted(bids, reverse=True)[:top_k]
-    ask_ticks = sorted(asks)[:top_k]
+    rising_bids, ask_ticks = sorted(bids), sorted(asks)
+    bid_ticks = rising_bids[::-1]
+    bid_sizes = list(map(bids.__getitem__, bid_ticks))
+    ask_sizes = list(map(asks.__getitem__, ask_ticks))
     best_bid = bid_ticks[0] if bid_ticks else None
     best_ask = ask_ticks[0] if ask_ticks else None
     mid = spread = None
     depths: tuple[float | None, ...] = (None,) * 6
     if best_bid is not None and best_ask is not None:
-        mid = (best_bid + best_ask) / 20_000
+        doubled_mid = best_bid + best_ask
+        mid = doubled_mid / 20_000
         spread = (best_ask - best_bid) / 10_000
-        near = [depth_within(bids, asks, cents) for cents in (1, 2, 5)]
+        # books.depth_within for all distances at once, on sides that are sorted already
+        count = len(bid_ticks)
         depths = (
-            *(pair[0] if pair else None for pair in near),
-            *(pair[1] if pair else None for pair in near),
+            *[
+                sum(bid_sizes[: count - bisect_left(rising_bids, (doubled_mid - reach + 1) // 2)])
+                for reach in _REACHES
+            ],
+            *[
+                sum(ask_sizes[: bisect_right(ask_ticks, (doubled_mid + reach) // 2)])
+                for reach in _REACHES
+            ],
         )
+        status = BookStatus.OK if best_bid < best_ask else BookStatus.CROSSED
+    elif best_bid is None and best_ask is None:
+        status = BookStatus.EMPTY
+    else:
+        status = BookStatus.ONE_SIDED
     return (
         at_ns // 1_000,
         state.ts_venue_ms,
@@ -44,19 +66,19 @@ def snapshot_row(state: BookState, at_ns: int, top_k: int, reason: Reason) -> Ro
         state.asset_id,
         state.seq,
         None if best_bid is None else DOLLARS[best_bid],
-        None if best_bid is None else bids[best_bid],
+        None if best_bid is None else bid_sizes[0],
         None if best_ask is None else DOLLARS[best_ask],
-        None if best_ask is None else asks[best_ask],
+        None if best_ask is None else ask_sizes[0],
         mid,
         spread,
-        [DOLLARS[tick] for tick in bid_ticks],
-        [bids[tick] for tick in bid_ticks],
-        [DOLLARS[tick] for tick in ask_ticks],
-        [asks[tick] for tick in ask_ticks],
+        list(map(_dollars_of, bid_ticks[:top_k])),
+        bid_sizes[:top_k],
+        list(map(_dollars_of, ask_ticks[:top_k])),
+        ask_sizes[:top_k],
         *depths,
         DOLLARS[state.tick],
         max(0, at_ns - state.changed_ns) // 1_000_000,
-        book.status.value,
+        status.value,
         state.trust.value,
         reason.value,
     )

@@ -77,7 +77,12 @@ liveness = dg.define_asset_job(
 )
 
 
-@dg.schedule(job=liveness, cron_schedule="*/15 * * * *", execution_timezone="UTC")
+@dg.schedule(
+    job=liveness,
+    cron_schedule="*/15 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
 def liveness_schedule() -> dg.RunRequest:
     """Every quarter of an hour."""
     return dg.RunRequest()

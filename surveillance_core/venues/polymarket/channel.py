@@ -73,6 +73,8 @@ class PolymarketBook(BookState):
         "batch_top",
         "batch_ts",
         "checked_ns",
+        "highest_bid",
+        "lowest_ask",
         "mismatches",
         "pending",
         "recent_last_trades",
@@ -103,6 +105,10 @@ class PolymarketBook(BookState):
         """Ticks the batch changed: where a fill in it can have happened."""
         self.recent_last_trades: deque[str] = deque(maxlen=4)
         """Spellings that a hash may still hold although a newer print has been seen."""
+        self.highest_bid = TICKS_PER_DOLLAR
+        """No bid is above this tick; loose until it has to be known (``_crosses``)."""
+        self.lowest_ask = 0
+        """No ask is below this tick."""
         self.snapshot_ts = 0
         self.checked_ns = -inf
         self.verified_ns = 0
@@ -189,6 +195,7 @@ class PolymarketChannel:
         frame: bytes | str,
     ) -> None:
         timestamp = message.timestamp
+        settles_ns = recv_ns + BATCH_GAP_NS
         states = self.states
         for change in message.price_changes:
             state = states.get(change.asset_id)
@@ -215,7 +222,14 @@ class PolymarketChannel:
                 events.append(_rejected("malformed_change", f"{change.price} {size}", frame))
                 self._doubt(state, "malformed_change", recv_ns, events)
                 continue
-            side = state.book.bids if change.side == "BUY" else state.book.asks
+            if change.side == "BUY":
+                side = state.book.bids
+                if tick > state.highest_bid:
+                    state.highest_bid = tick
+            else:
+                side = state.book.asks
+                if tick < state.lowest_ask:
+                    state.lowest_ask = tick
             if size:
                 if side.get(tick) != size:
                     side[tick] = size
@@ -227,7 +241,7 @@ class PolymarketChannel:
             state.seq += 1
             state.changed_ns = recv_ns
             state.ts_venue_ms = timestamp
-            state.settles_ns = recv_ns + BATCH_GAP_NS
+            state.settles_ns = settles_ns
 
     def _note_unapplied(self, state: PolymarketBook, change: LevelChange, timestamp: int) -> None:
         """Remember where a batch that cannot be applied traded: its book's hash may need it."""
@@ -279,6 +293,7 @@ class PolymarketChannel:
         if reopened or differs:
             state.version += 1
         state.book = received
+        state.highest_bid, state.lowest_ask = TICKS_PER_DOLLAR, 0
         state.opened = True
         state.seq = 0 if reopened else state.seq + 1
         state.changed_ns = state.settles_ns = recv_ns
@@ -372,8 +387,7 @@ class PolymarketChannel:
         """The batch is whole: judge it, then let a waiting reader have it."""
         if state.pending:
             state.pending = False
-            bids, asks = state.book.bids, state.book.asks
-            if bids and asks and max(bids) >= min(asks):
+            if state.highest_bid >= state.lowest_ask and _crosses(state):
                 self.crossed_at_batch_end += 1
             if recv_ns - state.checked_ns >= self._hash_interval_ns:
                 self._judge_hash(state, recv_ns, events)
@@ -498,6 +512,14 @@ class PolymarketChannel:
                             self._doubt(state, f"malformed_{kind}", recv_ns, events)
                 continue
             self._apply(message, recv_ns, events, frame)
+
+
+def _crosses(state: PolymarketBook) -> bool:
+    """Whether the book crosses or locks; makes the bounds on its touch exact again."""
+    book = state.book
+    state.highest_bid = max(book.bids, default=-1)
+    state.lowest_ask = min(book.asks, default=TICKS_PER_DOLLAR + 1)
+    return state.highest_bid >= state.lowest_ask
 
 
 def _side(levels: Sequence[Level]) -> dict[int, float] | None:
