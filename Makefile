@@ -38,7 +38,7 @@ benchmarks: setup ## ratios against limits and peers; exits 1 where a bound is m
 	$(BIN)/python -m benchmarks
 
 scorecard: setup ## every acceptance figure into docs/scorecard.md; exits 1 where one falls short
-	$(BIN)/python -m tests.scorecard
+	$(BIN)/python -m scorecard
 
 lock: ## renew requirements.lock (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
