@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from surveillance_assets.instance import instance_environment
+from surveillance_assets.instance import instance_environment, workspace_file
 from surveillance_assets.orchestration import STATS_INPUTS
 from surveillance_assets.processes import ProcessGroup, free_port, module_command
 from surveillance_core.command_line import CommandFailed, open_lake
@@ -175,7 +175,8 @@ def run_once(plan: DemoPlan, config: Path | None, minutes: float, say: Say) -> D
     with ProcessGroup(environment, plan.state / "logs") as group:
         start_venue(group, plan, say)
         group.start(
-            "dagster-daemon", module_command("dagster._daemon", "run", "-w", "workspace.yaml")
+            "dagster-daemon",
+            module_command("dagster._daemon", "run", "-w", workspace_file(environment)),
         )
         start_collection(group, say)
         ending = time.monotonic() + minutes * 60

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from surveillance_core.command_line import CommandFailed, open_lake
 from surveillance_core.settings import DEFAULT_CONFIG, LoadedSettings
 
 DAGSTER_FILE = "dagster.yaml"
+WORKSPACE_FILE = "workspace.yaml"
+
+
+def workspace_file(environment: Mapping[str, str]) -> str:
+    """The workspace beside the instance's directory, which names the code location."""
+    return str(Path(environment["DAGSTER_HOME"]).parent / WORKSPACE_FILE)
 
 
 def instance_environment(loaded: LoadedSettings) -> dict[str, str]:

@@ -20,6 +20,7 @@ from surveillance_assets.demo import (
     start_venue,
     yesterday,
 )
+from surveillance_assets.instance import workspace_file
 from surveillance_assets.processes import ProcessGroup, module_command
 from surveillance_core.command_line import open_lake
 from surveillance_core.lake.manifest import read_manifest
@@ -57,7 +58,7 @@ def run(plan: DemoPlan, config: Path | None, say: Say) -> None:
                     "dagster",
                     "dev",
                     "-w",
-                    "workspace.yaml",
+                    workspace_file(environment),
                     "-h",
                     "127.0.0.1",
                     "-p",

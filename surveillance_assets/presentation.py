@@ -17,7 +17,7 @@ def markdown_text(text: str, limit: int = 200) -> str:
     Examples
     --------
     >>> markdown_text("![x](http://e.test/p.png) <b>|")
-    '\\\\!\\\\[x\\\\]\\\\(http://e\\\\.test/p\\\\.png\\\\) &lt;b&gt;\\\\|'
+    '\\!\\[x\\]\\(http://e\\.test/p\\.png\\) &lt;b&gt;\\|'
     """
     clean = _UNSAFE.sub(" ", text)
     if len(clean) > limit:

@@ -19,39 +19,60 @@ MAX_HOLD: Final = timedelta(minutes=3)
 
 _KEY: Final = ("venue", "date", "market_id", "outcome_id")
 _DEPTHS: Final = tuple(f"{side}_depth_{cents}c" for side in ("bid", "ask") for cents in (1, 2, 5))
+_MEANS: Final = {
+    "spread": "spread",
+    "mid": "mid",
+    "best_bid_sz": "bid_touch",
+    "best_ask_sz": "ask_touch",
+} | {depth: depth for depth in _DEPTHS}
+"""Columns whose time-weighted mean is taken, and what the mean is of."""
 
 
 def held_rows(snapshots: pl.LazyFrame, coverage: pl.LazyFrame) -> pl.LazyFrame:
     """Snapshot rows with the interval each stood for.
 
     Adds ``held_s`` (seconds, 0 outside trusted intervals), ``interval`` (start of the trusted
-    interval, null outside) and ``new_updates`` (updates since the previous row of the interval).
+    interval, null outside) and ``new_updates`` (updates since the previous row of the interval);
+    ``number`` stands for (venue, date, outcome_id).
     """
-    intervals = trusted_intervals(coverage)
+    # ids are long: rows are sorted, matched and grouped by a number instead. It is the market's
+    # rank, so that every evaluation of this plan numbers alike
+    numbers = snapshots.select(*MARKET).unique().sort(*MARKET).with_row_index("number")
+    intervals = trusted_intervals(coverage).join(numbers, on=list(MARKET)).sort("number", "start")
     rows = (
-        snapshots.sort(*MARKET, "ts_recv")
-        .with_columns(pl.col("ts_recv").shift(-1).over(MARKET).alias("next_row"))
+        snapshots.join(numbers, on=list(MARKET))
+        .sort("number", "ts_recv")
+        # the rows are in order: comparing with the neighbour is far cheaper than a window
+        .with_columns(
+            pl.when(_same_market(-1)).then(pl.col("ts_recv").shift(-1)).alias("next_row"),
+            pl.when(_same_market(1)).then(pl.col("seq") - pl.col("seq").shift(1)).alias("steps"),
+            _same_market(1).alias("follows"),
+        )
         .join_asof(
-            intervals.rename({"start": "interval"}),
+            intervals.select("number", "end", pl.col("start").alias("interval")),
             left_on="ts_recv",
             right_on="interval",
-            by=list(MARKET),
+            by="number",
             strategy="backward",
             check_sortedness=False,
         )
     )
     inside = pl.col("ts_recv") < pl.col("end")
     until = pl.min_horizontal("next_row", "end", pl.col("ts_recv") + MAX_HOLD)
-    previous_interval = pl.col("interval").shift(1).over(MARKET)
-    steps = pl.col("seq") - pl.col("seq").shift(1).over(MARKET)
-    continues = pl.col("interval").eq_missing(previous_interval) & (steps >= 0)
+    previous_interval = pl.when("follows").then(pl.col("interval").shift(1))
+    continues = pl.col("interval").eq_missing(previous_interval) & (pl.col("steps") >= 0)
     return rows.with_columns(
         pl.when(inside)
         .then((until - pl.col("ts_recv")).dt.total_microseconds() / 1e6)
         .otherwise(0.0)
         .alias("held_s"),
         pl.when(inside).then(pl.col("interval")).alias("interval"),
-    ).with_columns(pl.when(continues).then(steps).otherwise(0).alias("new_updates"))
+    ).with_columns(pl.when(continues).then(pl.col("steps")).otherwise(0).alias("new_updates"))
+
+
+def _same_market(periods: int) -> pl.Expr:
+    """Whether the row that many places before is of the same market and day; never null."""
+    return pl.col("number").eq_missing(pl.col("number").shift(periods))
 
 
 def market_stats(
@@ -79,7 +100,7 @@ def market_stats(
         ]
     ).unique()
     stats = subscribed
-    for part in (_states(rows), _two_sided(rows), _spread_quantiles(rows), _flow(trades, coverage)):
+    for part in (_book_stats(rows), _flow(trades, coverage)):
         stats = stats.join(part, on=list(_KEY), how="left")
     stats = stats.join(
         titles.unique(["venue", "date", "market_id"]),
@@ -117,60 +138,68 @@ def market_stats(
     )
 
 
-def _states(rows: pl.LazyFrame) -> pl.LazyFrame:
+def _book_stats(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Time by status, time-weighted means and quantiles over two-sided time, updates.
+
+    The rows are read once, into a cell a market, status and spread; the rest works on the cells.
+    """
+    weighted = {column: f"{name}_mean" for column, name in _MEANS.items()}
+    counts = (pl.col("status") == "ok") & (pl.col("held_s") > 0)
+    cells = (
+        rows.with_columns(
+            # spreads are multiples of 0.0001: grouping on integers keeps equal ones equal
+            pl.when(counts).then((pl.col("spread") * 10_000).round().cast(pl.Int64)).alias("ticks")
+        )
+        .group_by("number", "market_id", "status", "ticks")
+        .agg(
+            pl.col(*MARKET).first(),
+            pl.col("held_s").sum(),
+            pl.len().alias("rows"),
+            pl.col("new_updates").sum(),
+            pl.col("ts_recv").min().alias("from"),
+            pl.col("ts_recv").max().alias("to"),
+            pl.col("mid").min_by("ts_recv").alias("mid_first"),
+            pl.col("mid").max_by("ts_recv").alias("mid_last"),
+            *(
+                (pl.col(column) * pl.col("held_s")).sum().alias(weighted[column])
+                for column in _MEANS
+            ),
+        )
+    )
+    two_sided = pl.col("ticks").is_not_null()
+
     def seconds(status: str) -> pl.Expr:
         return pl.col("held_s").filter(pl.col("status") == status).sum()
 
-    return rows.group_by(*_KEY).agg(
+    def of_two_sided(column: str) -> pl.Expr:
+        return pl.col(column).filter(two_sided)
+
+    def quantile(q: float) -> pl.Expr:
+        """Smallest spread that at least the share q of two-sided time did not exceed."""
+        held = of_two_sided("held_s")
+        up_to = held.sort_by(of_two_sided("ticks")).cum_sum()
+        # the tolerance keeps a rounding error in the sum from choosing the next spread
+        reached = up_to >= q * held.sum() * (1 - 1e-12)
+        return of_two_sided("ticks").sort().filter(reached).first() / 10_000
+
+    return cells.group_by(*_KEY).agg(
         pl.col("held_s").sum().alias("covered_seconds"),
         seconds("ok").alias("two_sided_seconds"),
         seconds("crossed").alias("crossed_seconds"),
         seconds("one_sided").alias("one_sided_seconds"),
         seconds("empty").alias("empty_seconds"),
-        pl.len().cast(pl.Int64).alias("snapshots"),
+        pl.col("rows").sum().cast(pl.Int64).alias("snapshots"),
         pl.col("new_updates").sum().alias("updates"),
-    )
-
-
-def _two_sided(rows: pl.LazyFrame) -> pl.LazyFrame:
-    valid = rows.filter((pl.col("status") == "ok") & (pl.col("held_s") > 0))
-
-    def mean(column: str) -> pl.Expr:
-        return (pl.col(column) * pl.col("held_s")).sum() / pl.col("held_s").sum()
-
-    return valid.group_by(*_KEY).agg(
-        mean("spread").alias("spread_mean"),
-        mean("mid").alias("mid_mean"),
-        pl.col("mid").sort_by("ts_recv").first().alias("mid_first"),
-        pl.col("mid").sort_by("ts_recv").last().alias("mid_last"),
-        mean("best_bid_sz").alias("bid_touch_mean"),
-        mean("best_ask_sz").alias("ask_touch_mean"),
-        *(mean(depth).alias(f"{depth}_mean") for depth in _DEPTHS),
-    )
-
-
-def _spread_quantiles(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Smallest spread that at least the share q of two-sided time did not exceed."""
-    weights = (
-        rows.filter((pl.col("status") == "ok") & (pl.col("held_s") > 0))
-        # spreads are multiples of 0.0001: grouping on integers keeps equal ones equal
-        .with_columns((pl.col("spread") * 10_000).round().cast(pl.Int64).alias("ticks"))
-        .group_by(*_KEY, "ticks")
-        .agg(pl.col("held_s").sum())
-        .sort(*_KEY, "ticks")
-        .with_columns(
-            pl.col("held_s").cum_sum().over(_KEY).alias("up_to"),
-            pl.col("held_s").sum().over(_KEY).alias("total"),
-        )
-    )
-
-    def quantile(q: float) -> pl.Expr:
-        # the tolerance keeps a rounding error in the sum from choosing the next spread
-        reached = pl.col("up_to") >= q * pl.col("total") * (1 - 1e-12)
-        return pl.col("ticks").filter(reached).min() / 10_000
-
-    return weights.group_by(*_KEY).agg(
-        quantile(0.5).alias("spread_p50"), quantile(0.9).alias("spread_p90")
+        *(
+            pl.when(two_sided.any())
+            .then(of_two_sided(name).sum() / of_two_sided("held_s").sum())
+            .alias(name)
+            for name in weighted.values()
+        ),
+        of_two_sided("mid_first").sort_by(of_two_sided("from")).first().alias("mid_first"),
+        of_two_sided("mid_last").sort_by(of_two_sided("to")).last().alias("mid_last"),
+        quantile(0.5).alias("spread_p50"),
+        quantile(0.9).alias("spread_p90"),
     )
 
 

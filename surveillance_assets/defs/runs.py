@@ -45,6 +45,8 @@ def materialise(asset: str, venue: Venue, day: date) -> Materialised:
             asset_selection=[dg.AssetKey(asset)],
             instance=instance,
             raise_on_error=False,
+            # the command says what happened; the run's own log is in the UI
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
         if not result.success:
             raise CommandFailed(f"{asset} {key}: {_failure(result)}")
@@ -77,7 +79,7 @@ def failed_run(instance: dg.DagsterInstance) -> str | None:
     for entry in instance.all_logs(runs[0].run_id):
         event = entry.dagster_event
         if event is not None and event.is_step_failure:
-            return f"{event.step_key}: {_innermost(event.step_failure_data.error)}"
+            return f"{event.step_key}: {_raised(event.step_failure_data.error)}"
     return f"run {runs[0].run_id} failed outside any step"
 
 
@@ -86,11 +88,12 @@ def _failure(result: ExecutionResult) -> str:
         if event.is_step_failure:
             data = event.step_failure_data
             stated = data.user_failure_data.description if data.user_failure_data else None
-            return stated or _innermost(data.error)
+            return stated or _raised(data.error)
     return "a blocking check did not pass; its evaluation is in the UI"
 
 
-def _innermost(error: SerializableErrorInfo | None) -> str:
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message.strip() if error is not None else "no cause given"
+def _raised(error: SerializableErrorInfo | None) -> str:
+    """What the asset itself raised, without Dagster's wrapping and without its own causes."""
+    if error is None:
+        return "no cause given"
+    return (error.cause or error).message.strip()
