@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -229,7 +229,7 @@ def file_digest(content: bytes) -> str:
 
 
 @contextmanager
-def _publishing(store: Store, path: str, suffix: str = "") -> Iterator[Path]:
+def _publishing(store: Store, path: str, suffix: str = "") -> Generator[Path]:
     """A place to stage what will be ``path``, gone afterwards; failures as ``PublishError``."""
     staged: Path | None = None
     try:

@@ -13,6 +13,7 @@ from surveillance_core.settings import ConfigurationError
 from surveillance_core.venues.polymarket import rest as polymarket_rest
 from surveillance_core.venues.polymarket import wire as polymarket_wire
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
+from surveillance_core.venues.polymarket.integrity import spell_size
 from surveillance_core.venues.protocols import (
     AssetTerms,
     Discovery,
@@ -96,7 +97,7 @@ def asset_terms(market: Market, *, mirror: bool) -> list[AssetTerms]:
     to check it.
     """
     tick = tick_of(market.tick_size)
-    size = None if market.min_order_size is None else f"{market.min_order_size:g}"
+    size = None if market.min_order_size is None else spell_size(market.min_order_size)
     first, *others = (outcome.outcome_id for outcome in market.outcomes)
     other = others[0] if len(others) == 1 else None
     terms = [

@@ -154,6 +154,8 @@ class PolymarketChannel:
             self._salvage(frame, recv_ns, events, error)
             return events
         if isinstance(decoded, list):
+            if not decoded:
+                self.ignored["empty_frame"] += 1
             for message in cast("list[Message]", decoded):
                 self._apply(message, recv_ns, events, frame)
         else:

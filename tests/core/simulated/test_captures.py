@@ -59,7 +59,8 @@ def test_records_are_typed_and_damage_is_named(tmp_path: Path, compression: str)
     path.write_bytes(content)
     records = list(read_capture(path))
     assert records[0] == Connected(recv_ns=1, conn="c1")
-    assert isinstance(records[1], AssetRecord) and records[1].tick_size == "0.01"
+    assert isinstance(records[1], AssetRecord)
+    assert records[1].tick_size == "0.01"
     assert records[2] == FrameRecord(recv_ns=3, conn="c1", frame="PONG")
     assert [r.line for r in records[3:5] if isinstance(r, Damaged)] == [4, 5]
     assert records[5] == Disconnected(recv_ns=5, conn="c1")

@@ -108,7 +108,8 @@ def test_a_fill_comes_as_changes_then_books_then_its_print() -> None:
         for book in books:
             assert book["timestamp"] == change["timestamp"] == str(event.ts_ms)
             assert book["hash"] == hashes[book["asset_id"]]
-            assert "tick_size" not in book and "last_trade_price" not in book
+            assert "tick_size" not in book
+            assert "last_trade_price" not in book
         printed = json.loads(frames[-1].text)
         assert 30 <= int(printed["timestamp"]) - event.ts_ms <= 90
         assert frames[-1].due_ms == int(printed["timestamp"])

@@ -54,10 +54,13 @@ async def _until(ws: ClientConnection, wanted: str) -> str:
 
 async def _closed(ws: ClientConnection) -> ConnectionClosed:
     with pytest.raises(ConnectionClosed) as caught:
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                await ws.recv()
+        await asyncio.wait_for(_drain(ws), PATIENCE_S)
     return caught.value
+
+
+async def _drain(ws: ClientConnection, silence_s: float | None = None) -> None:
+    while True:
+        await asyncio.wait_for(ws.recv(), silence_s)
 
 
 @pytest_asyncio.fixture
@@ -180,7 +183,8 @@ async def test_the_clob_serves_books_and_terms(
     venue, http = gamma
     tokens = _tokens(venue, 4)
     book = (await http.get("/book", params={"token_id": tokens[0]})).json()
-    assert book["min_order_size"] == "5" and book["asset_id"] == tokens[0]
+    assert book["min_order_size"] == "5"
+    assert book["asset_id"] == tokens[0]
     missing = await http.get("/book", params={"token_id": "123"})
     assert missing.status_code == 404
     assert missing.json() == {"error": "No orderbook exists for the requested token id"}
@@ -220,12 +224,12 @@ async def test_socket_faults_are_met() -> None:
             await _until(ws, "nonsense")
             venue.faults.stall(0.5)
             with pytest.raises(TimeoutError):
-                while True:
-                    await asyncio.wait_for(ws.recv(), 0.3)
+                await _drain(ws, 0.3)
             await _until(ws, "price_change")
             venue.faults.drop_connections(1012, "restart")
             closed = await _closed(ws)
-            assert closed.rcvd is not None and closed.rcvd.code == 1012
+            assert closed.rcvd is not None
+            assert closed.rcvd.code == 1012
         async with _socket(venue) as ws:
             await _open(ws, _tokens(venue, 2))
             venue.faults.drop_connections()

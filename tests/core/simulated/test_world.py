@@ -99,7 +99,8 @@ def test_activity_is_unequal_and_some_things_are_rare_but_there() -> None:
     assert counts[0] > 10 * counts[len(counts) // 2]
     trades = [e.trade for e in events if e.trade is not None]
     assert 0.02 < len(trades) / len(events) < 0.3
-    assert any(t.informed for t in trades) and not all(t.informed for t in trades)
+    assert any(t.informed for t in trades)
+    assert not all(t.informed for t in trades)
     assert {t.on_yes for t in trades} == {True, False}
     assert any(len(e.changes) > 3 for e in events)
     assert any(not e.bids or not e.asks for e in events)

@@ -1,0 +1,128 @@
+"""decode+apply (Polymarket): frames in, books and trades out, on one core.
+
+Ours is ``PolymarketChannel.receive`` with all its validation. The limit is the same msgspec decoder
+alone. What a hash check costs does not depend on the message rate but on the number of books and
+the interval, so it is shown apart: at production's interval on frames that arrive at 2,000 a
+second, with no checks but those of the ``book`` frames, and with every batch judged. The peers
+check nothing, so ours stands beside them without sampled checks.
+
+Reference figures (ratio to the decoder): 0.45 for the best Python book without any integrity check,
+order-book 0.28, cryptofeed 0.09.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from benchmarks.harness import Contender, Row, Scale, Timings, at_least, run_in_turn
+from benchmarks.peer_books import Receive, cryptofeed_receiver, order_book_receiver
+from benchmarks.polymarket_frames import MESSAGES_PER_SECOND, FrameMaker, Stream
+from surveillance_core.settings import VenueSettings
+from surveillance_core.venues.polymarket.channel import PolymarketChannel
+from surveillance_core.venues.polymarket.wire import decode_frame
+from surveillance_core.venues.protocols import IntegrityTally
+
+NAME = "decode+apply (Polymarket)"
+_UNIT = "messages/CPU-s"
+_NEVER_NS = 10**18
+
+
+def measure(scale: Scale) -> Iterator[Row]:
+    """Rows: production's checks, none sampled, all; then against each peer."""
+    messages = scale.pick(12_000, 40_000)
+    stream = FrameMaker().make(messages)
+    production_ns = VenueSettings().hash_check_interval_ms * 1_000_000
+    last: dict[str, PolymarketChannel] = {}
+
+    def ours(name: str, hash_interval_ns: int) -> Contender:
+        def prepare() -> Callable[[], None]:
+            channel = last[name] = PolymarketChannel(hash_interval_ns=hash_interval_ns)
+            channel.follow(stream.assets)
+            for frame in stream.opening:
+                channel.receive(frame, stream.opened_ns)
+            channel.hashes = IntegrityTally()
+            return lambda: _receive_all(channel, stream)
+
+        return prepare
+
+    def peer(receive: Receive) -> Contender:
+        def run() -> None:
+            for frame, _ in stream.frames:
+                receive(frame)
+
+        def prepare() -> Callable[[], None]:
+            for frame in stream.opening:
+                receive(frame)
+            return run
+
+        return prepare
+
+    def decode() -> None:
+        for frame, _ in stream.frames:
+            decode_frame(frame)
+
+    contenders: dict[str, Contender] = {
+        "limit": lambda: decode,
+        "production": ours("production", production_ns),
+        "unsampled": ours("unsampled", _NEVER_NS),
+        "every": ours("every", 0),
+    }
+    for name, receiver in (
+        ("order-book", order_book_receiver(stream)),
+        ("cryptofeed", cryptofeed_receiver(stream)),
+    ):
+        if receiver is not None:
+            contenders[name] = peer(receiver)
+    timings = run_in_turn(contenders, scale.pick(5, 9))
+    yield from _rows(timings, stream, last)
+
+
+def _receive_all(channel: PolymarketChannel, stream: Stream) -> None:
+    receive = channel.receive
+    for frame, recv_ns in stream.frames:
+        receive(frame, recv_ns)
+    if channel.hashes.mismatched or channel.ignored or channel.crossed_at_batch_end:
+        raise RuntimeError(f"the frames were not understood: {channel.hashes} {channel.ignored}")
+
+
+def _rows(timings: Timings, stream: Stream, last: dict[str, PolymarketChannel]) -> Iterator[Row]:
+    messages = len(stream.frames)
+    limit = timings.rate("limit", messages)
+    shape = (
+        f"{messages} messages, mean {stream.mean_bytes:.0f} B, {len(stream.assets)} books, "
+        f"{MESSAGES_PER_SECOND} messages/s of replayed time"
+    )
+
+    def checks(name: str) -> str:
+        return f"{last[name].hashes.due / messages:.2f} hash checks a message"
+
+    for name, label, bounded in (
+        ("production", NAME, True),
+        ("unsampled", f"{NAME}, no sampled hashes", False),
+        ("every", f"{NAME}, every hash", False),
+    ):
+        ratio = 1 / timings.ratio("limit", name)
+        rate = timings.rate(name, messages)
+        members = at_least(ratio, 0.35, "limit") if bounded else {"ratio": ratio}
+        note = f"{checks(name)}, {100 * MESSAGES_PER_SECOND / rate:.1f} % of a core at this rate"
+        yield Row(
+            workload=label,
+            unit=_UNIT,
+            limit=limit,
+            ours=rate,
+            note=f"{shape}; {note}" if bounded else note,
+            **members,  # type: ignore[arg-type]
+        )
+    for peer, bound in (("cryptofeed", 3.0), ("order-book", None)):
+        peer_rate = timings.rate_if_run(peer, messages)
+        ratio = timings.ratio("unsampled", peer) if peer_rate is not None else None
+        members = at_least(ratio, bound, "peer") if bound is not None else {"ratio": ratio}
+        yield Row(
+            workload=f"{NAME} against {peer}",
+            unit=_UNIT,
+            limit=limit,
+            peer=peer_rate,
+            ours=timings.rate("unsampled", messages),
+            note="no sampled hashes" if peer_rate is not None else f"{peer} is not installed",
+            **members,  # type: ignore[arg-type]
+        )

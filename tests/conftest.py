@@ -1,0 +1,32 @@
+"""What every package's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from surveillance_core.lake.publish import Lake
+
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real captures, which the project does not carry."""
+    default = Path(__file__).resolve().parents[2] / "shared"
+    path = Path(os.environ.get("SURVEILLANCE_SHARED", default))
+    if not (path / "fixtures").is_dir():
+        pytest.skip(f"no fixtures in {path}; name their folder in SURVEILLANCE_SHARED")
+    return path
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """An empty lake for real data."""
+    return Lake(str(tmp_path / "lake"), "real")

@@ -1,0 +1,245 @@
+"""The HTTP edge: what is tried again, what is not, how long it waits, and what it refuses."""
+
+from __future__ import annotations
+
+import gzip
+from asyncio import to_thread
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from types import SimpleNamespace
+
+import httpx
+import pytest
+import stamina.instrumentation
+from stamina.instrumentation import RetryDetails
+
+from surveillance_core.venues import rest
+from surveillance_core.venues.rest import RestClient, VenueError, retry_after
+from surveillance_core.venues.simulated.servers import SimulatedPolymarket
+
+Answer = httpx.Response | Exception
+NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """What each retry would have waited; nothing waits."""
+    planned: list[float] = []
+
+    def note(details: RetryDetails) -> None:
+        planned.append(details.wait_for)
+
+    stamina.instrumentation.set_on_retry_hooks([note])
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
+    yield planned
+    stamina.instrumentation.set_on_retry_hooks(None)
+
+
+class Venue:
+    """Answers in the order given; the last one for ever."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        place = min(len(self.requests), len(self.answers)) - 1
+        answer = self.answers[place]
+        if isinstance(answer, Exception):
+            raise answer
+        # a response object serves once
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+    def client(self, **options: object) -> RestClient:
+        settings: dict[str, object] = {"requests_per_second": 1e9, "attempts": 4} | options
+        return RestClient(
+            "https://venue.example",
+            transport=httpx.MockTransport(self),
+            **settings,  # type: ignore[arg-type]
+        )
+
+
+OK = httpx.Response(200, json={"ok": True})
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.Response(500),
+        httpx.Response(502, text="<html>bad gateway</html>"),
+        httpx.Response(425),
+        httpx.Response(429),
+        httpx.Response(200, content=b'{"ok": tr'),
+        httpx.Response(200, content=b'{"ok": "\xff\xfe"}'),
+        httpx.Response(200, content=b""),
+        httpx.Response(200, content=b"[" * 100_000 + b"]" * 100_000),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+        httpx.RemoteProtocolError("cut"),
+    ],
+    ids=lambda trouble: type(trouble).__name__ if isinstance(trouble, Exception) else "",
+)
+def test_what_may_pass_is_tried_again(trouble: Answer, waits: list[float]) -> None:
+    venue = Venue(trouble, trouble, OK)
+    with venue.client() as client:
+        assert client.get("/x", {"limit": 5}) == {"ok": True}
+        assert client.answers["200"] >= 1
+    assert [str(r.url) for r in venue.requests] == ["https://venue.example/x?limit=5"] * 3
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 204, 206])
+def test_what_is_refused_as_it_is_is_not_tried_again(status: int, waits: list[float]) -> None:
+    venue = Venue(httpx.Response(status, text="no \x1b[2J such thing" if status != 204 else None))
+    with venue.client() as client, pytest.raises(VenueError) as caught:
+        client.get("/markets/7")
+    assert f"https://venue.example/markets/7: status {status}" in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    assert (len(venue.requests), waits) == (1, [])
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(status: int, waits: list[float]) -> None:
+    venue = Venue(httpx.Response(status, headers={"location": "https://elsewhere.example/"}), OK)
+    with venue.client() as client, pytest.raises(VenueError, match=f"status {status}"):
+        client.get("/x")
+    assert [request.url.host for request in venue.requests] == ["venue.example"]
+
+
+def test_trouble_without_end_is_an_error_that_says_how_often(waits: list[float]) -> None:
+    venue = Venue(httpx.Response(503))
+    with (
+        venue.client() as client,
+        pytest.raises(VenueError, match=r"venue\.example/x: status 503, 4 times in a row"),
+    ):
+        client.get("/x")
+    assert len(venue.requests) == 4
+    assert client.answers == {"503": 4}
+    assert all(0 < wait <= 31 for wait in waits)
+
+
+def test_retry_after_in_seconds_is_waited_for(waits: list[float]) -> None:
+    answers = [httpx.Response(429, headers={"retry-after": s}) for s in ("7", "0", "1.5")]
+    with Venue(*answers, OK).client() as client:
+        client.get("/x")
+    assert waits == pytest.approx([7.0, 0.0, 1.5])
+
+
+def test_retry_after_as_a_date_is_waited_for(waits: list[float]) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    with Venue(httpx.Response(503, headers={"retry-after": date}), OK).client() as client:
+        client.get("/x")
+    assert len(waits) == 1
+    assert 50 < waits[0] <= 60
+
+
+def test_without_retry_after_the_back_off_is_our_own(waits: list[float]) -> None:
+    with Venue(httpx.Response(429), httpx.Response(429), OK).client() as client:
+        client.get("/x")
+    assert [wait > 0 for wait in waits] == [True, True]
+
+
+@pytest.mark.parametrize("value", ["3600", "inf", "Wed, 01 Jan 2120 00:00:00 GMT"])
+def test_a_wait_beyond_patience_is_an_error_at_once(value: str, waits: list[float]) -> None:
+    venue = Venue(httpx.Response(429, headers={"retry-after": value}), OK)
+    with venue.client() as client, pytest.raises(VenueError, match="asks to wait"):
+        client.get("/x")
+    assert len(venue.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-5", 0.0),
+        ("nan", 0.0),
+        ("2.5", 2.5),
+        (format_datetime(NOW + timedelta(seconds=9), usegmt=True), 9.0),
+        (format_datetime(NOW - timedelta(days=9), usegmt=True), 0.0),
+        ("Tue, 01 Sep 2026 12:00:30 -0000", 30.0),
+        ("Tue, 01 Sep 2026 14:00:30 +0200", 30.0),
+        ("Tue, 01 Sep 99999 12:00:30 GMT", None),
+    ],
+)
+def test_retry_after_is_read_in_all_its_forms(value: str | None, seconds: float | None) -> None:
+    assert retry_after(value, NOW) == seconds
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip bomb"])
+def test_an_oversized_body_is_refused(
+    packed: bool, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "BODY_LIMIT", 1 << 20)
+    body = b" " * ((1 << 20) + 1)
+    venue = Venue(OK)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        venue.requests.append(request)
+        headers = {"content-encoding": "gzip"} if packed else {}
+        return httpx.Response(
+            200, headers=headers, stream=httpx.ByteStream(gzip.compress(body) if packed else body)
+        )
+
+    client = RestClient("https://venue.example", transport=httpx.MockTransport(answer))
+    with client, pytest.raises(VenueError, match="more than 1 MiB"):
+        client.get("/x")
+    assert len(venue.requests) == 1
+
+
+def test_a_body_just_within_the_limit_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b"1" + b" " * 99
+    monkeypatch.setattr(rest, "BODY_LIMIT", len(body))
+    with Venue(httpx.Response(200, content=body)).client() as client:
+        assert client.get("/x") == 1
+
+
+def test_requests_are_spaced() -> None:
+    now, slept = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(round(seconds, 6))
+        now[0] += seconds
+
+    with Venue(OK).client(requests_per_second=4, clock=lambda: now[0], sleep=sleep) as client:
+        for _ in range(3):
+            client.get("/x")
+        now[0] += 10
+        client.get("/x")
+    assert slept == [0.25, 0.25]
+
+
+def test_a_posted_body_is_sent_again_with_each_try(waits: list[float]) -> None:
+    venue = Venue(httpx.Response(500), OK)
+    with venue.client() as client:
+        assert client.post("/books", [{"token_id": "1"}]) == {"ok": True}
+    assert [request.content for request in venue.requests] == [b'[{"token_id":"1"}]'] * 2
+    assert venue.requests[0].headers["user-agent"].startswith("surveillance/")
+
+
+def test_the_environments_proxies_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:1")
+    with RestClient("https://venue.example") as client:
+        assert client._client._mounts == {}
+
+
+@pytest.mark.asyncio
+async def test_a_served_venues_faults_are_survived(waits: list[float]) -> None:
+    """The same over a socket: an answer cut off, an error and a limit, then the listing."""
+    async with SimulatedPolymarket(seed=5, markets=4, start_ms=1_790_000_000_000) as venue:
+        venue.faults.fail_requests("/events", 500)
+        venue.faults.fail_requests("/events", 429, retry_after=3)
+        venue.faults.malform_body("/events")
+        with RestClient(venue.http_url, requests_per_second=1e9) as client:
+            page = await to_thread(client.get, "/events/keyset", {"limit": 1})
+            with pytest.raises(VenueError, match=r"status 404.*not found"):
+                await to_thread(client.get, "/events/0")
+            await to_thread(client.get, "/events/keyset")
+        assert isinstance(page, dict)
+        assert len(page["events"]) == 1
+        assert client.answers == {"500": 1, "429": 1, "200": 3, "404": 1, "malformed_json": 1}
+    assert len(waits) == 3
+    assert waits[1] == pytest.approx(3.0)
