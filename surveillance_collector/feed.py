@@ -88,6 +88,7 @@ class Feed:
         self._stall_seconds = stall_seconds
         self._reconnect_max_seconds = reconnect_max_seconds
         self._assets: dict[str, tuple[AssetTerms, Tier]] = {}
+        self._wanted = asyncio.Event()
         self._socket: ClientConnection | None = None
         self._conn = ""
         self._attempt = 0
@@ -108,6 +109,7 @@ class Feed:
         """Hold the connection until cancelled; every failure is a reason to come back."""
         failures = 0
         while True:
+            await self._wanted.wait()
             cause = "connect_failed"
             try:
                 async with connect(
@@ -144,6 +146,7 @@ class Feed:
     async def add(self, assets: Sequence[AssetTerms], tier: Tier) -> None:
         """Subscribe more assets, now or when the connection next opens."""
         self._assets |= {terms.asset_id: (terms, tier) for terms in assets}
+        self._wanted.set()
         if self._socket is not None:
             self._sink.follow(self._conn, assets, tier, self._clock.now_ns())
             ids = [terms.asset_id for terms in assets]
@@ -154,7 +157,13 @@ class Feed:
         held = [asset_id for asset_id in asset_ids if self._assets.pop(asset_id, None)]
         if held:
             self._sink.forget(self._conn, held, self._clock.now_ns())
-            await self._send_all(self._adapter.unsubscribe_frames(held))
+            if self._assets:
+                await self._send_all(self._adapter.unsubscribe_frames(held))
+                return
+            # nothing left to hear: silence would pass for a stall, so let the connection go
+            self._wanted.clear()
+            if self._socket is not None:
+                await self._socket.close()
 
     async def resubscribe(self, conn: str, asset_ids: Sequence[str]) -> None:
         """Ask for the assets' books anew, if the connection is still the one that was meant."""

@@ -69,6 +69,9 @@ class ReplayReport(msgspec.Struct):
             "negative_levels": self.negative_levels,
             "crossed_at_batch_end": self.crossed_at_batch_end,
             "damaged_lines": self.damaged_lines,
+            "books replaced by different ones": self.ignored.get(
+                "book_replaced_a_different_one", 0
+            ),
         }
         return [f"{name} = {count}" for name, count in checks.items() if count]
 

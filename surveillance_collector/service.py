@@ -128,6 +128,7 @@ class VenueCollector:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._placed: dict[str, tuple[Feed, tuple[str, ...]]] = {}
         self._universe_digest = ""
+        self._refused_digest = ""
         self._publishing: asyncio.Future[list[PublishFailure]] | None = None
         self._publish_failures = 0
         self._started = time.monotonic()
@@ -197,7 +198,9 @@ class VenueCollector:
         try:
             markets = read_universe(self._lake, self._venue, day)
         except UniverseError as error:
-            log.error("universe_damaged", venue=self._venue.value, cause=str(error)[:300])
+            if digest != self._refused_digest:
+                log.error("universe_damaged", venue=self._venue.value, cause=str(error)[:300])
+                self._refused_digest = digest
             return bool(self._universe_digest)
         if not markets:
             log.error("universe_empty", venue=self._venue.value, date=day.isoformat())

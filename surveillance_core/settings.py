@@ -55,7 +55,7 @@ class VenueSettings(_Table):
     max_pages: int = Field(default=1_000, ge=1)
     stall_seconds: float = Field(default=60.0, gt=0.0)
     first_book_seconds: float = Field(default=30.0, gt=0.0)
-    hash_check_interval_ms: int = Field(default=1_000, ge=0)
+    hash_check_interval_ms: int = Field(default=5_000, ge=0)
     reconnect_max_seconds: float = Field(default=30.0, gt=0.0)
 
     @field_validator("rest_url", "clob_url", "ws_url")

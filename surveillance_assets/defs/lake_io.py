@@ -17,7 +17,7 @@ from surveillance_assets.defs.partitions import venue_day
 from surveillance_core.lake.layout import UNIVERSE, day_file
 from surveillance_core.lake.publish import Lake, publish_day
 from surveillance_core.lake.read import TableScan, read_universe, scan_table
-from surveillance_core.lake.schemas import TABLES, Table
+from surveillance_core.lake.schemas import COLLECTED, TABLES, Table
 from surveillance_core.lake.store import ObjectStoreOptions
 from surveillance_core.settings import Settings, load_settings
 
@@ -43,9 +43,13 @@ class LakeResource(dg.ConfigurableResource[None]):
         return Lake(self.settings.data_dir, self.settings.origin, options)
 
     def scan(self, table: Table, key: str) -> TableScan:
-        """A table's rows of one venue-day; damaged files are quarantined."""
+        """A table's rows of one venue-day; damaged files of the collector are quarantined.
+
+        A file of an asset's own is replaced in place, so for a moment its size is not the listed
+        one: that is left to the next materialisation.
+        """
         venue, day = venue_day(key)
-        return scan_table(self.lake, table, venue, [day], quarantine=True)
+        return scan_table(self.lake, table, venue, [day], quarantine=table in COLLECTED)
 
     def table_path(self, table: Table, key: str) -> str:
         """Where a table's file of a venue-day lies."""

@@ -95,7 +95,7 @@ SNAPSHOTS: Final = Table(
         _required(
             "seq",
             _INT,
-            "The venue's sequence number, or where it has none the changes applied since the book "
+            "The venue's sequence number, or where it has none the messages applied since the book "
             "was opened: differences count updates.",
         ),
         Column("best_bid_px", _FLOAT, "Highest bid, dollars."),

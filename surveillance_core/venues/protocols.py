@@ -111,8 +111,11 @@ class MarketChannel(Protocol):
         """Books by asset id, of the assets this connection follows."""
         ...
 
-    messages: Counter[str]
-    """Messages seen by type, unknown types under their own name."""
+    @property
+    def messages(self) -> Counter[str]:
+        """Messages seen by type, unknown types under their own name."""
+        ...
+
     ignored: Counter[str]
     """Well-formed input that changes nothing, by reason (repeats, assets not followed)."""
     hashes: IntegrityTally
@@ -132,7 +135,7 @@ class MarketChannel(Protocol):
         ...
 
     def settle(self, recv_ns: int) -> Sequence[ChannelEvent]:
-        """Judge what is due now that no more input is expected (end of input, closed socket)."""
+        """Judge every batch that is whole by now; no more input is expected."""
         ...
 
     def settle_asset(self, asset_id: str, now_ns: int) -> Sequence[ChannelEvent]:

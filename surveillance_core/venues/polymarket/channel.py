@@ -69,18 +69,19 @@ class PolymarketBook(BookState):
     """A book with the members of its hash and the batch it is in."""
 
     __slots__ = (
-        "batch_hash",
-        "batch_top",
+        "batch_messages",
         "batch_ts",
-        "checked_ns",
+        "check_due_ns",
         "highest_bid",
+        "last_change",
         "lowest_ask",
+        "message",
         "mismatches",
         "pending",
         "recent_last_trades",
+        "snapshot_hash",
         "snapshot_ts",
         "terms",
-        "touched",
         "verified_ns",
         "wire_terms",
     )
@@ -97,12 +98,14 @@ class PolymarketBook(BookState):
             last_trade_price=None,
         )
         self.batch_ts = 0
-        self.batch_hash = ""
-        self.batch_top: tuple[str, str] = ("", "")
+        self.batch_messages: list[PriceChanges] = []
+        """The batch's messages: where a fill in it can have happened."""
+        self.message: PriceChanges | None = None
+        """The message being applied: what must be done once for it has been done."""
+        self.last_change: LevelChange | None = None
+        """The batch's last change, which states the hash and the top of the whole book."""
         self.pending = False
         """Whether the batch's hash has still to be judged."""
-        self.touched: list[int] = []
-        """Ticks the batch changed: where a fill in it can have happened."""
         self.recent_last_trades: deque[str] = deque(maxlen=4)
         """Spellings that a hash may still hold although a newer print has been seen."""
         self.highest_bid = TICKS_PER_DOLLAR
@@ -110,9 +113,24 @@ class PolymarketBook(BookState):
         self.lowest_ask = 0
         """No ask is below this tick."""
         self.snapshot_ts = 0
-        self.checked_ns = -inf
+        self.snapshot_hash = ""
+        self.check_due_ns = 0
         self.verified_ns = 0
         self.mismatches = 0
+
+    @property
+    def batch_hash(self) -> str:
+        """The hash that the venue gives the book after the batch."""
+        return self.snapshot_hash if self.last_change is None else self.last_change.hash
+
+    def touched(self) -> list[int]:
+        """Ticks that the batch changed on this asset."""
+        return [
+            TICK_OF[change.price]
+            for message in self.batch_messages
+            for change in message.price_changes
+            if change.asset_id == self.asset_id and change.price in TICK_OF
+        ]
 
 
 class PolymarketChannel:
@@ -130,7 +148,9 @@ class PolymarketChannel:
         self, on_settled: SettledReader | None = None, *, hash_interval_ns: int = 0
     ) -> None:
         self.states: dict[str, PolymarketBook] = {}
-        self.messages: Counter[str] = Counter()
+        self._messages: Counter[str] = Counter()
+        self._price_changes = 0
+        """The commonest message's count, kept apart because a counter costs as much as a change."""
         self.ignored: Counter[str] = Counter()
         self.hashes = IntegrityTally()
         self.crossed_at_batch_end = 0
@@ -153,19 +173,30 @@ class PolymarketChannel:
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             self._salvage(frame, recv_ns, events, error)
             return events
-        if isinstance(decoded, list):
+        if type(decoded) is PriceChanges:
+            self._price_changes += 1
+            self._apply_changes(decoded, recv_ns, events, frame)
+        elif isinstance(decoded, list):
             if not decoded:
                 self.ignored["empty_frame"] += 1
             for message in cast("list[Message]", decoded):
                 self._apply(message, recv_ns, events, frame)
         else:
-            self._apply(decoded, recv_ns, events, frame)
+            self._apply(cast("Message", decoded), recv_ns, events, frame)
         return events
+
+    @property
+    def messages(self) -> Counter[str]:
+        seen = self._messages.copy()
+        if self._price_changes:
+            seen["price_change"] += self._price_changes
+        return seen
 
     def settle(self, recv_ns: int) -> Sequence[ChannelEvent]:
         events: list[ChannelEvent] = []
         for state in self.states.values():
-            self._close_batch(state, recv_ns, events)
+            if state.settles_ns <= recv_ns:
+                self._close_batch(state, recv_ns, events)
         return events
 
     def settle_asset(self, asset_id: str, now_ns: int) -> Sequence[ChannelEvent]:
@@ -179,7 +210,7 @@ class PolymarketChannel:
     def _apply(
         self, message: Message, recv_ns: int, events: list[ChannelEvent], frame: bytes | str
     ) -> None:
-        self.messages[TYPE_NAMES[type(message)]] += 1
+        self._messages[TYPE_NAMES[type(message)]] += 1
         if isinstance(message, PriceChanges):
             self._apply_changes(message, recv_ns, events, frame)
         elif isinstance(message, BookMessage):
@@ -196,63 +227,81 @@ class PolymarketChannel:
         events: list[ChannelEvent],
         frame: bytes | str,
     ) -> None:
-        timestamp = message.timestamp
-        settles_ns = recv_ns + BATCH_GAP_NS
         states = self.states
         for change in message.price_changes:
             state = states.get(change.asset_id)
             if state is None:
                 self.ignored["asset_not_followed"] += 1
                 continue
-            if not state.opened:
-                self.ignored["change_before_book"] += 1
-                self._note_unapplied(state, change, timestamp)
+            if state.message is not message and not self._begin(
+                state, change, message, recv_ns, events
+            ):
                 continue
-            if timestamp != state.batch_ts or change.hash != state.batch_hash:
-                if timestamp < state.snapshot_ts:
-                    self.ignored["change_older_than_book"] += 1
-                    continue
-                if state.pending or state.read_when_settled:
-                    self._close_batch(state, recv_ns, events)
-                state.batch_ts = timestamp
-                state.batch_hash = change.hash
-                state.pending = True
-                state.touched.clear()
             tick = TICK_OF.get(change.price)
             size = change.size
             if tick is None or not 0.0 <= size < inf:
                 events.append(_rejected("malformed_change", f"{change.price} {size}", frame))
                 self._doubt(state, "malformed_change", recv_ns, events)
                 continue
-            if change.side == "BUY":
-                side = state.book.bids
-                if tick > state.highest_bid:
-                    state.highest_bid = tick
-            else:
-                side = state.book.asks
-                if tick < state.lowest_ask:
-                    state.lowest_ask = tick
+            side = state.book.bids if change.side == "BUY" else state.book.asks
+            before = side.get(tick)
             if size:
-                if side.get(tick) != size:
+                if before != size:
                     side[tick] = size
                     state.version += 1
-            elif side.pop(tick, None) is not None:
+                    if before is None:
+                        if side is state.book.bids:
+                            state.highest_bid = max(state.highest_bid, tick)
+                        else:
+                            state.lowest_ask = min(state.lowest_ask, tick)
+            elif before is not None:
+                del side[tick]
                 state.version += 1
-            state.touched.append(tick)
-            state.batch_top = (change.best_bid, change.best_ask)
-            state.seq += 1
-            state.changed_ns = recv_ns
-            state.ts_venue_ms = timestamp
-            state.settles_ns = settles_ns
+            state.last_change = change
 
-    def _note_unapplied(self, state: PolymarketBook, change: LevelChange, timestamp: int) -> None:
-        """Remember where a batch that cannot be applied traded: its book's hash may need it."""
-        if (timestamp, change.hash) != (state.batch_ts, state.batch_hash):
-            state.batch_ts, state.batch_hash = timestamp, change.hash
-            state.touched.clear()
-        tick = TICK_OF.get(change.price)
-        if tick is not None:
-            state.touched.append(tick)
+    def _begin(
+        self,
+        state: PolymarketBook,
+        change: LevelChange,
+        message: PriceChanges,
+        recv_ns: int,
+        events: list[ChannelEvent],
+    ) -> bool:
+        """What a message does to an asset's book once, however many levels it changes.
+
+        False where its changes are not to be applied.
+        """
+        timestamp = message.timestamp
+        if not state.opened:
+            self.ignored["change_before_book"] += 1
+            # its book, when it comes, may have a hash that knows of a fill in here
+            if (timestamp, change.hash) != (state.batch_ts, state.batch_hash):
+                state.batch_messages.clear()
+            state.batch_ts, state.last_change = timestamp, change
+            state.batch_messages.append(message)
+            return False
+        if timestamp != state.batch_ts or change.hash != state.batch_hash:
+            if timestamp < state.snapshot_ts:
+                self.ignored["change_older_than_book"] += 1
+                return False
+            if (
+                state.highest_bid >= state.lowest_ask
+                or recv_ns >= state.check_due_ns
+                or state.read_when_settled
+            ):
+                self._close_batch(state, recv_ns, events)
+            state.batch_ts = timestamp
+            state.pending = True
+            state.batch_messages = [message]
+        else:
+            state.batch_messages.append(message)
+        state.message = message
+        state.last_change = change
+        state.seq += 1
+        state.changed_ns = recv_ns
+        state.ts_venue_ms = timestamp
+        state.settles_ns = recv_ns + BATCH_GAP_NS
+        return True
 
     def _replace_book(
         self,
@@ -279,9 +328,11 @@ class PolymarketChannel:
         differs = received != state.book
         same_batch = (message.timestamp, message.hash) == (state.batch_ts, state.batch_hash)
         if same_batch and differs:
-            # the snapshot overtook the rest of its own batch: no verdict on what was applied
+            # the snapshot overtook the rest of its own batch: half of it proves nothing, and a
+            # reader that waits for the whole gets it from the snapshot
             state.pending = False
-        self._close_batch(state, recv_ns, events)
+        else:
+            self._close_batch(state, recv_ns, events)
         reopened = not state.opened or state.trust is Trust.DIVERGED
         if not reopened and differs and not same_batch:
             self.ignored["book_replaced_a_different_one"] += 1
@@ -300,14 +351,15 @@ class PolymarketChannel:
         state.seq = 0 if reopened else state.seq + 1
         state.changed_ns = state.settles_ns = recv_ns
         state.ts_venue_ms = state.snapshot_ts = message.timestamp
-        state.batch_ts, state.batch_hash = message.timestamp, message.hash
-        state.batch_top = ("", "")
+        state.batch_ts, state.snapshot_hash = message.timestamp, message.hash
+        state.message = state.last_change = None
         if reopened:
             state.trust = Trust.UNVERIFIED
             state.mismatches = 0
             state.verified_ns = recv_ns
-        self._judge_hash(state, recv_ns, events)
-        state.touched.clear()
+        if reopened or recv_ns >= state.check_due_ns:
+            self._judge_hash(state, recv_ns, events)
+        state.batch_messages.clear()
         if reopened:
             events.append(Opened(state.asset_id))
 
@@ -391,7 +443,7 @@ class PolymarketChannel:
             state.pending = False
             if state.highest_bid >= state.lowest_ask and _crosses(state):
                 self.crossed_at_batch_end += 1
-            if recv_ns - state.checked_ns >= self._hash_interval_ns:
+            if recv_ns >= state.check_due_ns:
                 self._judge_hash(state, recv_ns, events)
         if state.read_when_settled and self._on_settled is not None:
             self._on_settled(state, recv_ns)
@@ -400,7 +452,7 @@ class PolymarketChannel:
         if not state.batch_hash or not state.wire_terms.complete:
             self._judge_top(state, recv_ns, events)
             return
-        state.checked_ns = recv_ns
+        state.check_due_ns = recv_ns + self._hash_interval_ns
         self.hashes.due += 1
         members = level_members(state.book)
         if not self._hash_fits(state, members):
@@ -430,9 +482,10 @@ class PolymarketChannel:
             earlier = msgspec.structs.replace(terms, last_trade_price=spelling)
             if hash_members(earlier, timestamp, members) == expected:
                 return True
-        mirrored = [TICKS_PER_DOLLAR - tick for tick in state.touched]
+        touched = state.touched()
+        mirrored = [TICKS_PER_DOLLAR - tick for tick in touched]
         fitting = matching_last_trade_price(
-            terms, timestamp, members, expected, [*state.touched, *mirrored]
+            terms, timestamp, members, expected, [*touched, *mirrored]
         )
         if fitting is None:
             return False
@@ -441,7 +494,10 @@ class PolymarketChannel:
 
     def _judge_top(self, state: PolymarketBook, recv_ns: int, events: list[ChannelEvent]) -> None:
         """Where no hash can be computed, compare the top of book the change itself states."""
-        bid, ask = TICK_OF.get(state.batch_top[0]), TICK_OF.get(state.batch_top[1])
+        stated = state.last_change
+        if stated is None:
+            return
+        bid, ask = TICK_OF.get(stated.best_bid), TICK_OF.get(stated.best_ask)
         book = state.book
         wrong = (bid is not None and bid not in (book.best_bid, 0)) or (
             ask is not None and ask not in (book.best_ask, TICKS_PER_DOLLAR)
@@ -483,7 +539,7 @@ class PolymarketChannel:
             events.append(_rejected("not_utf8", str(error), frame))
             return
         if text.strip() in CONTROL_TEXTS:
-            self.messages[text.strip()] += 1
+            self._messages[text.strip()] += 1
             return
         try:
             parsed: object = msgspec.json.decode(frame)
@@ -499,13 +555,13 @@ class PolymarketChannel:
                 continue
             known = MESSAGE_TYPES.get(kind)
             if known is None:
-                self.messages[kind[:64]] += 1
+                self._messages[kind[:64]] += 1
                 events.append(_rejected("unknown_event_type", kind[:64], frame))
                 continue
             try:
                 message = convert_message(members, known)
             except (msgspec.ValidationError, RecursionError) as cause:
-                self.messages[kind] += 1
+                self._messages[kind] += 1
                 events.append(_rejected(f"malformed_{kind}", str(cause), frame))
                 if known in (BookMessage, PriceChanges):
                     for asset_id in _assets_named(members):

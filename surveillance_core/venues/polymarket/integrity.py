@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from enum import IntEnum
 from functools import lru_cache
+from operator import add
 
 import msgspec
 
@@ -68,17 +69,32 @@ def spell_size(size: float) -> str:
     return text
 
 
-def _spell_levels(levels: Iterable[tuple[int, float]]) -> str:
-    return ",".join(
-        f'{{"price":"{SPELLING[tick]}","size":"{spell_size(size)}"}}' for tick, size in levels
-    )
+_LEVEL_HEADS = tuple(f'{{"price":"{price}","size":"' for price in SPELLING)
+_encode_sizes = msgspec.json.Encoder().encode
+
+
+def _spell_levels(ticks: list[int], side: dict[int, float]) -> str:
+    """Levels as JSON objects; the sizes are spelled by one call of the encoder.
+
+    The encoder's shortest form is the venue's but for whole numbers, which it ends in ``.0``, and
+    for an exponent, where each size is spelled by itself.
+    """
+    if not ticks:
+        return ""
+    values = list(map(side.__getitem__, ticks))
+    text = _encode_sizes(values)[1:-1].decode()
+    if "e" in text:
+        sizes = list(map(spell_size, values))
+    else:
+        sizes = text.replace(".0,", ",").removesuffix(".0").split(",")
+    return '"},'.join(map(add, map(_LEVEL_HEADS.__getitem__, ticks), sizes)) + '"}'
 
 
 def level_members(book: OrderBook) -> tuple[str, str]:
     """The hashed object's ``bids`` and ``asks`` members, without their brackets."""
     return (
-        _spell_levels(sorted(book.bids.items())),
-        _spell_levels(sorted(book.asks.items(), reverse=True)),
+        _spell_levels(sorted(book.bids), book.bids),
+        _spell_levels(sorted(book.asks, reverse=True), book.asks),
     )
 
 

@@ -1,0 +1,241 @@
+"""One connection over real sockets: what it tells its sink, and that it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
+
+import pytest
+
+from surveillance_collector import feed as feed_module
+from surveillance_collector.engine import Tier
+from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_core.venues.protocols import AssetTerms
+from surveillance_core.venues.registry import adapter_of, asset_terms
+from surveillance_core.venues.simulated.servers import SimulatedPolymarket
+
+from .live import busy_venue, port_of, until, world_of
+from .worlds import SECOND, VENUE, universe_of
+
+
+class Sink:
+    """Notes what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, int]] = []
+        self.followed: dict[str, Tier] = {}
+        self.forgotten: list[str] = []
+        self.frames: list[bytes | str] = []
+        self.causes: list[tuple[str, int | None]] = []
+
+    def connect(self, conn: str, recv_ns: int) -> None:
+        self.calls.append(("connect", conn, recv_ns))
+
+    def follow(self, conn: str, assets: Sequence[AssetTerms], tier: Tier, recv_ns: int) -> None:
+        self.calls.append(("follow", conn, recv_ns))
+        self.followed |= {terms.asset_id: tier for terms in assets}
+
+    def forget(self, conn: str, asset_ids: Sequence[str], recv_ns: int) -> None:
+        self.calls.append(("forget", conn, recv_ns))
+        self.forgotten += asset_ids
+
+    def receive(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
+        self.calls.append(("receive", conn, recv_ns))
+        self.frames.append(frame)
+
+    def disconnect(self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None) -> None:
+        self.calls.append(("disconnect", conn, recv_ns))
+        self.causes.append((cause, since_ns))
+
+    @property
+    def conns(self) -> list[str]:
+        return [conn for kind, conn, _ in self.calls if kind == "connect"]
+
+    def books(self, asset_id: str) -> int:
+        wanted = f'"asset_id":"{asset_id}","timestamp"'.encode()
+        return sum(bytes(f).count(wanted) for f in self.frames if isinstance(f, bytes))
+
+
+def _feed(sink: Sink, url: str, *, stall_seconds: float = 60.0) -> Feed:
+    return Feed(
+        "polymarket-0",
+        url,
+        adapter_of(VENUE),
+        sink,
+        ReceiveClock(),
+        stall_seconds=stall_seconds,
+        reconnect_max_seconds=0.1,
+    )
+
+
+@asynccontextmanager
+async def _running(feed: Feed) -> AsyncGenerator[None]:
+    task = asyncio.create_task(feed.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _terms(venue: SimulatedPolymarket) -> list[AssetTerms]:
+    markets = universe_of(world_of(venue))
+    return [terms for market in markets for terms in asset_terms(market, mirror=True)]
+
+
+async def test_a_connection_is_announced_before_anything_comes_of_it() -> None:
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url), _terms(venue)
+        await feed.add(terms[:2], Tier.HOT)
+        await feed.add(terms[2:4], Tier.WARM)
+        assert sink.calls == []
+        async with _running(feed):
+            await until(lambda: len(sink.frames) > 20, "frames")
+            assert feed.connected
+        assert venue.sockets.received["first"] == 1
+    kinds = [kind for kind, _, _ in sink.calls]
+    assert kinds[:4] == ["connect", "follow", "follow", "receive"]
+    assert kinds[-1] == "disconnect"
+    assert set(kinds[3:-1]) == {"receive"}
+    assert sink.followed == {
+        terms[0].asset_id: Tier.HOT, terms[1].asset_id: Tier.HOT,
+        terms[2].asset_id: Tier.WARM, terms[3].asset_id: Tier.WARM,
+    }  # fmt: skip
+    assert sink.causes == [("stopped", None)]
+    times = [recv_ns for kind, _, recv_ns in sink.calls if kind == "receive"]
+    assert all(before < after for before, after in pairwise(times))
+    assert not feed.connected
+
+
+async def test_assets_come_and_go_on_an_open_connection() -> None:
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url), _terms(venue)
+        await feed.add(terms[:2], Tier.HOT)
+        async with _running(feed):
+            await until(lambda: sink.frames, "the first books")
+            await feed.add(terms[2:4], Tier.WARM)
+            await until(lambda: sink.books(terms[2].asset_id), "the added market's book")
+            await feed.remove([terms[0].asset_id, "never followed"])
+            await until(
+                lambda: venue.sockets.subscribed == {t.asset_id for t in terms[1:4]},
+                "the venue knows",
+            )
+            assert feed.assets == 3
+    assert sink.forgotten == [terms[0].asset_id]
+    assert sink.conns == ["polymarket-0.1"]
+
+
+async def test_what_is_removed_while_the_connection_is_down_is_forgotten_too() -> None:
+    sink = Sink()
+    feed = _feed(sink, "ws://127.0.0.1:9/ws/market")
+    async with busy_venue() as venue:
+        terms = _terms(venue)
+        await feed.add(terms[:2], Tier.HOT)
+        await feed.remove([terms[0].asset_id])
+    assert sink.forgotten == [terms[0].asset_id]
+    assert feed.assets == 1
+
+
+@pytest.mark.parametrize("code", [1006, 1012])
+async def test_a_dropped_connection_is_replaced_under_a_name_of_its_own(code: int) -> None:
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            for round_ in (1, 2):
+                await until(lambda n=round_: len(sink.conns) == n and sink.frames, "connected")
+                venue.faults.drop_connections(code)
+            await until(lambda: len(sink.conns) == 3, "the third connection")
+            assert feed.reconnects == 2
+    assert sink.conns == [f"polymarket-0.{n}" for n in (1, 2, 3)]
+    assert sink.causes[:2] == [(f"closed_{code}", None)] * 2
+    open_conns: set[str] = set()
+    for kind, conn, _ in sink.calls:
+        if kind == "connect":
+            assert not open_conns
+            open_conns.add(conn)
+        elif kind == "disconnect":
+            open_conns.remove(conn)
+        else:
+            assert conn in open_conns, f"{kind} on a connection that is not open"
+
+
+async def test_silence_is_a_stall_and_dated_from_the_last_frame() -> None:
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url, stall_seconds=0.4), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: len(sink.frames) > 20, "frames")
+            venue.faults.stall(1.0)
+            await until(lambda: sink.causes, "the stall is noticed")
+            frames = len(sink.frames)
+            await until(lambda: len(sink.frames) > frames + 20, "frames again")
+    cause, since_ns = sink.causes[0]
+    received = [ns for kind, conn, ns in sink.calls if (kind, conn) == ("receive", sink.conns[0])]
+    lost = next(ns for kind, _, ns in sink.calls if kind == "disconnect")
+    assert cause == "stalled"
+    assert since_ns is not None
+    assert since_ns == received[-1]
+    assert lost - since_ns >= 0.4 * SECOND
+
+
+async def test_answers_to_pings_do_not_hide_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "PING_SECONDS", 0.05)
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url, stall_seconds=0.4), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: len(sink.frames) > 20, "frames")
+            venue.faults.stall(2.0)
+            await until(lambda: sink.causes, "the stall is noticed", seconds=5.0)
+        assert venue.sockets.received["PING"] > 3
+    assert b"PONG" in sink.frames
+    assert sink.causes[0][0] == "stalled"
+
+
+async def test_books_are_had_anew_only_on_the_connection_that_was_meant() -> None:
+    sink = Sink()
+    async with busy_venue(rate=1.0) as venue:
+        feed, terms = _feed(sink, venue.ws_url), _terms(venue)
+        asset = terms[0].asset_id
+        await feed.add(terms, Tier.HOT)
+        await feed.resubscribe("polymarket-0.1", [asset])
+        async with _running(feed):
+            await until(lambda: sink.books(asset), "the first book")
+            before = sink.books(asset)
+            await feed.resubscribe("polymarket-0.7", [asset])
+            await feed.resubscribe("polymarket-0.1", ["not held"])
+            await feed.resubscribe("polymarket-0.1", [asset])
+            await until(lambda: sink.books(asset) > before, "the book anew")
+            assert venue.sockets.received["unsubscribe"] == 1
+            assert venue.sockets.subscribed == {t.asset_id for t in terms}
+
+
+async def test_a_venue_that_is_not_there_yet_is_tried_until_it_is() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    sink = Sink()
+    feed = _feed(sink, f"ws://127.0.0.1:{port}/ws/market")
+    async with _running(feed):
+        await until(lambda: feed.reconnects >= 2, "two attempts")
+        assert sink.calls == [], "nobody was connected"
+        async with SimulatedPolymarket(seed=5, markets=4, ws_port=port) as venue:
+            assert port_of(venue.ws_url) == port
+            await feed.add(_terms(venue), Tier.HOT)
+            await until(lambda: sink.frames, "frames")
+
+
+def test_receive_times_never_repeat_and_never_go_back() -> None:
+    readings = iter([5, 5, 3, 9, 9, 1, 20])
+    clock = ReceiveClock(lambda: next(readings))
+    assert [clock.now_ns() for _ in range(7)] == [5, 6, 7, 9, 10, 11, 20]
