@@ -3,9 +3,9 @@
 Each contender runs in a process of its own, in turn, over the same published lake. Ours is the
 ``stats`` asset's query; the limit reads and sums the same columns with Polars' streaming engine;
 the peer is DuckDB with window functions computing the same (``day_queries``), whose answer must
-agree. The bound is what this version keeps, no slower than DuckDB; the aim is four times the read in
-constant memory, by an hour-by-hour form. Reference: 2.8 to 4 times for prototypes without coverage,
-DuckDB 7.
+agree. The bound is what this version keeps, no slower than DuckDB; the aim is four times the read
+in constant memory, by an hour-by-hour form. Reference: 2.8 to 4 times for prototypes without
+coverage, DuckDB 7.
 """
 
 from __future__ import annotations

@@ -202,7 +202,9 @@ class Engine:
             if followed.conn == conn:
                 # what still waits is half-way through a batch that will not end
                 self._deferred.pop(asset_id, None)
-        self._handle(conn, channel.settle(recv_ns), recv_ns)
+        for asset_id in channel.states:
+            # only what is whole: half a batch would be called a mismatch
+            self._handle(conn, channel.settle_asset(asset_id, recv_ns), recv_ns)
         self._retire(channel)
         del self._channels[conn]
         doubted_ns = recv_ns if since_ns is None else min(since_ns, recv_ns)

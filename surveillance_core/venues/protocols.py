@@ -135,7 +135,7 @@ class MarketChannel(Protocol):
         ...
 
     def settle(self, recv_ns: int) -> Sequence[ChannelEvent]:
-        """Judge every batch that is whole by now; no more input is expected."""
+        """Judge every batch as it stands: the input has ended and nothing of it is missing."""
         ...
 
     def settle_asset(self, asset_id: str, now_ns: int) -> Sequence[ChannelEvent]:

@@ -227,6 +227,7 @@ async def test_a_venue_that_is_not_there_yet_is_tried_until_it_is() -> None:
     sink = Sink()
     feed = _feed(sink, f"ws://127.0.0.1:{port}/ws/market")
     async with _running(feed):
+        await feed.add([AssetTerms(market_id="m", asset_id="1", tick=100)], Tier.HOT)
         await until(lambda: feed.reconnects >= 2, "two attempts")
         assert sink.calls == [], "nobody was connected"
         async with SimulatedPolymarket(seed=5, markets=4, ws_port=port) as venue:

@@ -195,8 +195,7 @@ class PolymarketChannel:
     def settle(self, recv_ns: int) -> Sequence[ChannelEvent]:
         events: list[ChannelEvent] = []
         for state in self.states.values():
-            if state.settles_ns <= recv_ns:
-                self._close_batch(state, recv_ns, events)
+            self._close_batch(state, recv_ns, events)
         return events
 
     def settle_asset(self, asset_id: str, now_ns: int) -> Sequence[ChannelEvent]:
