@@ -727,3 +727,22 @@ def test_spoiled_frames_never_raise_and_are_accounted_for(data: st.DataObject) -
             text = text[:place] + data.draw(st.binary(max_size=2)) + text[place + 1 :]
         _accounted(line, text)
     _heals(line, token)
+
+
+def test_a_snapshot_that_overtakes_its_batch_never_hands_out_half_of_it() -> None:
+    read: list[OrderBook] = []
+
+    def reader(state: BookState, recv_ns: int) -> None:
+        read.append(OrderBook(dict(state.book.bids), dict(state.book.asks)))
+
+    line, token = Line(on_settled=reader), Token()
+    line.send(token.snapshot(T0))
+    crossing, eating = token.batch(T0 + 10, ("BUY", "0.51", "5"), ("SELL", "0.51", "0"))
+    overtaking = token.snapshot(T0 + 10)
+    line.send(crossing)
+    line[YES].read_when_settled = True
+    line.send(overtaking)
+    assert read == [], "a crossed half of a batch was handed to a reader"
+    line.send(eating)
+    assert line[YES].book == token.book
+    assert line.channel.crossed_at_batch_end == 0
