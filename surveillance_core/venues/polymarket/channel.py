@@ -8,39 +8,25 @@ in each change and each ``book`` frame are what a loss shows up in.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import cast
 
 import msgspec
 
-from surveillance_core.books import (
-    SPELLING,
-    TICK_OF,
-    TICKS_PER_DOLLAR,
-    BookState,
-    OrderBook,
-    Trust,
-)
-from surveillance_core.venues.polymarket.integrity import (
-    HashTerms,
-    hash_members,
-    level_members,
-    matching_last_trade_price,
-)
+from surveillance_core.books import TICK_OF, TICKS_PER_DOLLAR, OrderBook, Trust
+from surveillance_core.venues.polymarket.book import PolymarketBook, side_of
+from surveillance_core.venues.polymarket.integrity import spell_last_trade
+from surveillance_core.venues.polymarket.salvage import Broken, ControlText, salvage_frame
 from surveillance_core.venues.polymarket.wire import (
-    CONTROL_TEXTS,
-    MESSAGE_TYPES,
     TYPE_NAMES,
     BookMessage,
     LastTradePrice,
-    Level,
     LevelChange,
     Message,
     PriceChanges,
     TickSizeChange,
-    convert_message,
     decode_frame,
 )
 from surveillance_core.venues.protocols import (
@@ -63,74 +49,6 @@ REMEMBERED_PRINTS = 50_000
 """Prints kept to recognise a repeat; the venue repeats within seconds."""
 
 _MISMATCHES_TO_DIVERGE = 2
-
-
-class PolymarketBook(BookState):
-    """A book with the members of its hash and the batch it is in."""
-
-    __slots__ = (
-        "batch_messages",
-        "batch_ts",
-        "check_due_ns",
-        "highest_bid",
-        "last_change",
-        "lowest_ask",
-        "message",
-        "mismatches",
-        "pending",
-        "recent_last_trades",
-        "snapshot_hash",
-        "snapshot_ts",
-        "terms",
-        "verified_ns",
-        "wire_terms",
-    )
-
-    def __init__(self, terms: AssetTerms) -> None:
-        super().__init__(terms.market_id, terms.asset_id, terms.tick)
-        self.terms = terms
-        self.wire_terms = HashTerms(
-            market_id=terms.market_id,
-            asset_id=terms.asset_id,
-            min_order_size=terms.min_order_size,
-            neg_risk=terms.neg_risk,
-            tick_size=SPELLING[terms.tick],
-            last_trade_price=None,
-        )
-        self.batch_ts = 0
-        self.batch_messages: list[PriceChanges] = []
-        """The batch's messages: where a fill in it can have happened."""
-        self.message: PriceChanges | None = None
-        """The message being applied: what must be done once for it has been done."""
-        self.last_change: LevelChange | None = None
-        """The batch's last change, which states the hash and the top of the whole book."""
-        self.pending = False
-        """Whether the batch's hash has still to be judged."""
-        self.recent_last_trades: deque[str] = deque(maxlen=4)
-        """Spellings that a hash may still hold although a newer print has been seen."""
-        self.highest_bid = TICKS_PER_DOLLAR
-        """No bid is above this tick; loose until it has to be known (``_crosses``)."""
-        self.lowest_ask = 0
-        """No ask is below this tick."""
-        self.snapshot_ts = 0
-        self.snapshot_hash = ""
-        self.check_due_ns = 0
-        self.verified_ns = 0
-        self.mismatches = 0
-
-    @property
-    def batch_hash(self) -> str:
-        """The hash that the venue gives the book after the batch."""
-        return self.snapshot_hash if self.last_change is None else self.last_change.hash
-
-    def touched(self) -> list[int]:
-        """Ticks that the batch changed on this asset."""
-        return [
-            TICK_OF[change.price]
-            for message in self.batch_messages
-            for change in message.price_changes
-            if change.asset_id == self.asset_id and change.price in TICK_OF
-        ]
 
 
 class PolymarketChannel:
@@ -170,8 +88,8 @@ class PolymarketChannel:
         events: list[ChannelEvent] = []
         try:
             decoded = decode_frame(frame)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            self._salvage(frame, recv_ns, events, error)
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            self._salvage(frame, recv_ns, events)
             return events
         if type(decoded) is PriceChanges:
             self._price_changes += 1
@@ -317,7 +235,7 @@ class PolymarketChannel:
             # the snapshot was taken before changes that are already applied
             self.ignored["book_older_than_changes"] += 1
             return
-        bids, asks = _side(message.bids), _side(message.asks)
+        bids, asks = side_of(message.bids), side_of(message.asks)
         tick = None if message.tick_size is None else TICK_OF.get(message.tick_size)
         if bids is None or asks is None or (message.tick_size is not None and not tick):
             events.append(_rejected("malformed_book", message.asset_id, frame))
@@ -373,12 +291,7 @@ class PolymarketChannel:
         if tick is None or not 0.0 < message.size < inf:
             events.append(_rejected("malformed_trade", f"{message.price} {message.size}", frame))
             return
-        self._remember_last_trade(
-            state,
-            f"{tick / TICKS_PER_DOLLAR:.3f}"
-            if tick % 10 == 0
-            else f"{tick / TICKS_PER_DOLLAR:.4f}",
-        )
+        self._remember_last_trade(state, spell_last_trade(tick))
         outcome_id, price = message.asset_id, tick
         side = Side(message.side.lower()) if message.side else None
         terms = state.terms
@@ -440,7 +353,7 @@ class PolymarketChannel:
         """The batch is whole: judge it, then let a waiting reader have it."""
         if state.pending:
             state.pending = False
-            if state.highest_bid >= state.lowest_ask and _crosses(state):
+            if state.highest_bid >= state.lowest_ask and state.crosses():
                 self.crossed_at_batch_end += 1
             if recv_ns >= state.check_due_ns:
                 self._judge_hash(state, recv_ns, events)
@@ -453,8 +366,8 @@ class PolymarketChannel:
             return
         state.check_due_ns = recv_ns + self._hash_interval_ns
         self.hashes.due += 1
-        members = level_members(state.book)
-        if not self._hash_fits(state, members):
+        last_trade = state.last_trade_that_fits()
+        if last_trade is None:
             self.hashes.mismatched += 1
             state.mismatches += 1
             if state.mismatches >= _MISMATCHES_TO_DIVERGE:
@@ -462,34 +375,12 @@ class PolymarketChannel:
             elif state.trust is Trust.VERIFIED:
                 state.trust = Trust.UNVERIFIED
             return
+        self._remember_last_trade(state, last_trade)
         self.hashes.matched += 1
         state.mismatches = 0
         state.verified_ns = recv_ns
         if state.trust is not Trust.DIVERGED:
             state.trust = Trust.VERIFIED
-
-    def _hash_fits(self, state: PolymarketBook, members: tuple[str, str]) -> bool:
-        """Whether the book has the batch's hash under a last trade price it can have had.
-
-        The hash and the print travel apart: a batch may be judged after a newer print was seen,
-        or carry the price of a fill whose print is still on the way (reference 3.6, open point).
-        """
-        terms, timestamp, expected = state.wire_terms, state.batch_ts, state.batch_hash
-        if hash_members(terms, timestamp, members) == expected:
-            return True
-        for spelling in state.recent_last_trades:
-            earlier = msgspec.structs.replace(terms, last_trade_price=spelling)
-            if hash_members(earlier, timestamp, members) == expected:
-                return True
-        touched = state.touched()
-        mirrored = [TICKS_PER_DOLLAR - tick for tick in touched]
-        fitting = matching_last_trade_price(
-            terms, timestamp, members, expected, [*touched, *mirrored]
-        )
-        if fitting is None:
-            return False
-        self._remember_last_trade(state, fitting)
-        return True
 
     def _judge_top(self, state: PolymarketBook, recv_ns: int, events: list[ChannelEvent]) -> None:
         """Where no hash can be computed, compare the top of book the change itself states."""
@@ -524,88 +415,24 @@ class PolymarketChannel:
                 book.recent_last_trades.appendleft(book.wire_terms.last_trade_price)
             book.wire_terms.last_trade_price = spelling
 
-    def _salvage(
-        self,
-        frame: bytes | str,
-        recv_ns: int,
-        events: list[ChannelEvent],
-        error: Exception,
-    ) -> None:
+    def _salvage(self, frame: bytes | str, recv_ns: int, events: list[ChannelEvent]) -> None:
         """Use what can be used of a frame the typed decoder refused, and name the rest."""
-        try:
-            text = frame if isinstance(frame, str) else frame.decode()
-        except UnicodeDecodeError:
-            events.append(_rejected("not_utf8", str(error), frame))
-            return
-        if text.strip() in CONTROL_TEXTS:
-            self._messages[text.strip()] += 1
-            return
-        try:
-            parsed: object = msgspec.json.decode(frame)
-        except (msgspec.DecodeError, RecursionError) as cause:
-            events.append(_rejected("not_json", str(cause), frame))
-            return
-        elements = cast("list[object]", parsed) if isinstance(parsed, list) else [parsed]
-        for element in elements:
-            members = cast("dict[str, object]", element) if isinstance(element, dict) else {}
-            kind = members.get("event_type")
-            if not isinstance(kind, str):
-                events.append(_rejected("no_event_type", "", frame))
-                continue
-            known = MESSAGE_TYPES.get(kind)
-            if known is None:
-                self._messages[kind[:64]] += 1
-                events.append(_rejected("unknown_event_type", kind[:64], frame))
-                continue
-            try:
-                message = convert_message(members, known)
-            except (msgspec.ValidationError, RecursionError) as cause:
-                self._messages[kind] += 1
-                events.append(_rejected(f"malformed_{kind}", str(cause), frame))
-                if known in (BookMessage, PriceChanges):
-                    for asset_id in _assets_named(members):
+        for found in salvage_frame(frame):
+            match found:
+                case ControlText():
+                    self._messages[found.text] += 1
+                case Broken():
+                    if found.kind is not None:
+                        self._messages[found.kind] += 1
+                    events.append(_rejected(found.reason, found.detail, frame))
+                    for asset_id in found.assets:
                         state = self.states.get(asset_id)
                         if state is not None:
-                            self._doubt(state, f"malformed_{kind}", recv_ns, events)
-                continue
-            self._apply(message, recv_ns, events, frame)
-
-
-def _crosses(state: PolymarketBook) -> bool:
-    """Whether the book crosses or locks; makes the bounds on its touch exact again."""
-    book = state.book
-    state.highest_bid = max(book.bids, default=-1)
-    state.lowest_ask = min(book.asks, default=TICKS_PER_DOLLAR + 1)
-    return state.highest_bid >= state.lowest_ask
-
-
-def _side(levels: Sequence[Level]) -> dict[int, float] | None:
-    side: dict[int, float] = {}
-    for level in levels:
-        tick = TICK_OF.get(level.price)
-        if tick is None or not 0.0 <= level.size < inf:
-            return None
-        if level.size:
-            side[tick] = level.size
-    return side
-
-
-def _assets_named(element: object) -> set[str]:
-    """Every ``asset_id`` in a message that could not be typed: the books it may have changed."""
-    if isinstance(element, list):
-        found = [_assets_named(item) for item in cast("list[object]", element)]
-        return set[str]().union(*found)
-    if not isinstance(element, dict):
-        return set()
-    named: set[str] = set()
-    for key, value in cast("dict[str, object]", element).items():
-        if key == "asset_id" and isinstance(value, str):
-            named.add(value)
-        else:
-            named |= _assets_named(value)
-    return named
+                            self._doubt(state, found.reason, recv_ns, events)
+                case _:
+                    self._apply(found, recv_ns, events, frame)
 
 
 def _rejected(reason: str, detail: str, frame: bytes | str) -> Rejected:
-    payload = frame.encode() if isinstance(frame, str) else frame
+    payload = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
     return Rejected(reason, detail, payload)

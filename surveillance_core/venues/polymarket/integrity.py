@@ -8,7 +8,6 @@ numbers spelled as the venue spells them. Four eras differ in the members presen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from enum import IntEnum
 from functools import lru_cache
 from operator import add
@@ -135,26 +134,13 @@ def hash_book(
     return hash_members(terms, timestamp_ms, level_members(book), recipe)
 
 
-def matching_last_trade_price(
-    terms: HashTerms,
-    timestamp_ms: int,
-    members: tuple[str, str],
-    expected: str,
-    candidate_ticks: Iterable[int],
-) -> str | None:
-    """The last-trade price under which the book has the expected hash, if a candidate fits.
+def spell_last_trade(tick: int) -> str:
+    """A last trade price as the hash holds it: three decimals on every captured book.
 
-    After a fill the venue's hash may already hold the new last-trade price while its event is
-    still on the way (reference 3.6, open point), so a mismatch is tried against the prices that
-    the fill can have been at before it is called one.
+    Four where three cannot say the price, which no capture shows.
     """
-    for tick in dict.fromkeys(candidate_ticks):
-        # three decimals on every captured book; four where three cannot say the price
-        spelling = f"{tick / 10_000:.4f}" if tick % 10 else f"{tick / 10_000:.3f}"
-        candidate = msgspec.structs.replace(terms, last_trade_price=spelling)
-        if hash_members(candidate, timestamp_ms, members) == expected:
-            return spelling
-    return None
+    dollars = tick / 10_000
+    return f"{dollars:.4f}" if tick % 10 else f"{dollars:.3f}"
 
 
 def _text(value: str | None) -> str:

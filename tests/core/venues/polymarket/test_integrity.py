@@ -12,14 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surveillance_core.books import SPELLING, OrderBook
+from surveillance_core.venues.polymarket.book import PolymarketBook
 from surveillance_core.venues.polymarket.integrity import (
     HashTerms,
     Recipe,
     hash_book,
     level_members,
-    matching_last_trade_price,
     spell_size,
 )
+from surveillance_core.venues.polymarket.wire import LevelChange, PriceChanges
+from surveillance_core.venues.protocols import AssetTerms
 
 TERMS = HashTerms(
     market_id="0xm",
@@ -128,9 +130,24 @@ def test_the_sizes_at_the_edges_of_a_floats_spelling(size: float, text: str) -> 
 
 
 @pytest.mark.parametrize(("tick", "spelling"), [(4900, "0.490"), (4905, "0.4905")])
-def test_a_fill_on_the_way_is_recognised_by_its_price(tick: int, spelling: str) -> None:
-    traded = msgspec.structs.replace(TERMS, last_trade_price=spelling)
-    expected, members = hash_book(traded, 1, BOOK), level_members(BOOK)
-    assert matching_last_trade_price(TERMS, 1, members, expected, [100, tick, tick]) == spelling
-    assert matching_last_trade_price(TERMS, 1, members, expected, [100, 200]) is None
-    assert matching_last_trade_price(TERMS, 2, members, expected, [tick]) is None
+def test_a_fill_on_the_way_is_recognised_by_a_price_its_batch_touched(
+    tick: int, spelling: str
+) -> None:
+    change = LevelChange("1", SPELLING[tick], 1.0, "BUY")
+    book = PolymarketBook(
+        AssetTerms(market_id=TERMS.market_id, asset_id="1", tick=100, min_order_size="5",
+                   neg_risk=False)
+    )  # fmt: skip
+    book.wire_terms.last_trade_price = "0.100"
+    book.book = BOOK
+    traded = msgspec.structs.replace(book.wire_terms, last_trade_price=spelling)
+    change.hash = hash_book(traded, 1, BOOK)
+    book.batch_ts, book.last_change = 1, change
+    assert book.last_trade_that_fits() is None, "no price in the batch explains the hash"
+    book.batch_messages = [PriceChanges("0xm", 1, [change])]
+    assert book.last_trade_that_fits() == spelling
+    book.batch_messages = []
+    book.recent_last_trades.append(spelling)
+    assert book.last_trade_that_fits() == "0.100", "an earlier print explains it"
+    book.batch_ts = 2
+    assert book.last_trade_that_fits() is None
