@@ -21,6 +21,5 @@ def measure() -> Iterator[Figure]:
         return
     for row in rows:
         if row["bound"]:
-            yield Figure(
-                SUBJECT, row["workload"], str(row["ratio"]), str(row["bound"]), row["holds"]
-            )
+            ratio = "not measured" if row["ratio"] is None else f"{row['ratio']:.3g}"
+            yield Figure(SUBJECT, row["workload"], ratio, str(row["bound"]), row["holds"])

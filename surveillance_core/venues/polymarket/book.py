@@ -31,6 +31,7 @@ class PolymarketBook(BookState):
         "check_due_ns",
         "highest_bid",
         "last_change",
+        "late",
         "lowest_ask",
         "message",
         "mismatches",
@@ -69,6 +70,8 @@ class PolymarketBook(BookState):
         """No bid is above this tick; loose until it has to be known (``_crosses``)."""
         self.lowest_ask = 0
         """No ask is below this tick."""
+        self.late = 0
+        """Messages since the snapshot that claim to be older than it."""
         self.snapshot_ts = 0
         self.snapshot_hash = ""
         self.check_due_ns = 0

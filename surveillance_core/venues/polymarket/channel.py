@@ -48,6 +48,12 @@ BATCH_GAP_NS = 50_000_000
 REMEMBERED_PRINTS = 50_000
 """Prints kept to recognise a repeat; the venue repeats within seconds."""
 
+LATE_MESSAGES = 50
+"""Messages in a row older than the book's snapshot after which the snapshot is not believed."""
+
+TYPES_NAMED = 64
+"""Message types counted by name; what a venue invents beyond them is counted together."""
+
 _MISMATCHES_TO_DIVERGE = 2
 
 
@@ -200,6 +206,10 @@ class PolymarketChannel:
         if timestamp != state.batch_ts or change.hash != state.batch_hash:
             if timestamp < state.snapshot_ts:
                 self.ignored["change_older_than_book"] += 1
+                state.late += 1
+                if state.late >= LATE_MESSAGES:
+                    # the snapshot's time is wrong, or the venue's clock went back: start anew
+                    self._doubt(state, "venue_clock", state.verified_ns, events)
                 return False
             if (
                 state.highest_bid >= state.lowest_ask
@@ -231,7 +241,8 @@ class PolymarketChannel:
         if state is None:
             self.ignored["asset_not_followed"] += 1
             return
-        if state.opened and message.timestamp < state.batch_ts:
+        trusted = state.opened and state.trust is not Trust.DIVERGED
+        if trusted and message.timestamp < state.batch_ts:
             # the snapshot was taken before changes that are already applied
             self.ignored["book_older_than_changes"] += 1
             return
@@ -270,6 +281,7 @@ class PolymarketChannel:
         state.ts_venue_ms = state.snapshot_ts = message.timestamp
         state.batch_ts, state.snapshot_hash = message.timestamp, message.hash
         state.message = state.last_change = None
+        state.late = 0
         if reopened:
             state.trust = Trust.UNVERIFIED
             state.mismatches = 0
@@ -423,7 +435,8 @@ class PolymarketChannel:
                     self._messages[found.text] += 1
                 case Broken():
                     if found.kind is not None:
-                        self._messages[found.kind] += 1
+                        known = found.kind in self._messages or len(self._messages) < TYPES_NAMED
+                        self._messages[found.kind if known else "other"] += 1
                     events.append(_rejected(found.reason, found.detail, frame))
                     for asset_id in found.assets:
                         state = self.states.get(asset_id)

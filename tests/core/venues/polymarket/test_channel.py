@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from surveillance_core.books import TICKS_PER_DOLLAR, BookState, OrderBook, Trust, tick_of
 from surveillance_core.venues.polymarket.channel import (
     BATCH_GAP_NS,
+    LATE_MESSAGES,
     REMEMBERED_PRINTS,
+    TYPES_NAMED,
     PolymarketChannel,
 )
 from surveillance_core.venues.protocols import (
@@ -746,3 +748,21 @@ def test_a_snapshot_that_overtakes_its_batch_never_hands_out_half_of_it() -> Non
     line.send(eating)
     assert line[YES].book == token.book
     assert line.channel.crossed_at_batch_end == 0
+
+
+def test_a_snapshot_from_the_future_does_not_freeze_its_book_for_ever() -> None:
+    line, token = Line(), Token()
+    line.send(token.snapshot(T0 + 10**9))
+    for step in range(LATE_MESSAGES):
+        line.send(*token.batch(T0 + step, ("BUY", "0.47", str(step + 1))))
+    assert [e.cause for e in line.events if isinstance(e, Doubted)] == ["venue_clock"]
+    line.send(token.snapshot(T0 + 100))
+    assert line[YES].book == token.book
+    assert line[YES].trust is Trust.VERIFIED
+
+
+def test_invented_message_types_cannot_grow_the_counts_without_end() -> None:
+    line = Line()
+    line.send(*({"event_type": f"invented_{n}"} for n in range(1_000)))
+    assert len(line.channel.messages) <= TYPES_NAMED + 1
+    assert line.channel.messages.total() == 1_000
