@@ -148,14 +148,22 @@ def start_venue(group: ProcessGroup, plan: DemoPlan, say: Say) -> None:
     say(f"simulated venue    http://127.0.0.1:{plan.http_port}  ws://127.0.0.1:{plan.ws_port}")
 
 
-def start_collection(group: ProcessGroup, say: Say) -> None:
-    """Scan today's universe, then collect it."""
+def scan_universe(group: ProcessGroup, say: Say) -> None:
+    """Scan today's universe, before any other process of Dagster's is started.
+
+    The first process makes the instance's databases; two that make them at once break their
+    migration table.
+    """
     group.start(
         "scan", module_command("surveillance_assets.cli", "scan", "--venue", VENUE, "--json")
     )
     scan = group.finish("scan", START_SECONDS)
     found = json.loads(scan.output.read_text(encoding="utf-8"))
     say(f"universe           {found[0]['markets']} markets")
+
+
+def start_collector(group: ProcessGroup, say: Say) -> None:
+    """Collect what was scanned."""
     group.start("collector", module_command("surveillance_collector.cli", "run", "--json"))
     say("collector          running")
 
@@ -174,11 +182,12 @@ def run_once(plan: DemoPlan, config: Path | None, minutes: float, say: Say) -> D
     lake = open_lake(loaded.settings, write=True)
     with ProcessGroup(environment, plan.state / "logs") as group:
         start_venue(group, plan, say)
+        scan_universe(group, say)
         group.start(
             "dagster-daemon",
             module_command("dagster._daemon", "run", "-w", workspace_file(environment)),
         )
-        start_collection(group, say)
+        start_collector(group, say)
         ending = time.monotonic() + minutes * 60
         while time.monotonic() < ending:
             group.check()

@@ -16,7 +16,8 @@ from surveillance_assets.demo import (
     Say,
     demo_environment,
     demo_settings,
-    start_collection,
+    scan_universe,
+    start_collector,
     start_venue,
     yesterday,
 )
@@ -52,6 +53,7 @@ def run(plan: DemoPlan, config: Path | None, say: Say) -> None:
     try:
         with ProcessGroup(environment, plan.state / "logs") as group:
             start_venue(group, plan, say)
+            scan_universe(group, say)
             dagster = group.start(
                 "dagster",
                 module_command(
@@ -65,7 +67,7 @@ def run(plan: DemoPlan, config: Path | None, say: Say) -> None:
                     str(plan.ui_port),
                 ),
             )
-            start_collection(group, say)
+            start_collector(group, say)
             _start_history(group, plan, lake)
             group.wait_for_port(dagster, plan.ui_port, START_SECONDS)
             say(f"Dagster UI         http://127.0.0.1:{plan.ui_port}/asset-groups")
