@@ -14,8 +14,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
 
-from surveillance_collector.coverage import CoverageLine
-from surveillance_collector.rows import Reason, Row, snapshot_row, tick_size_row, trade_row
+from surveillance_collector.following import Announcements, Followed
+from surveillance_collector.rows import (
+    Reason,
+    Row,
+    listed_row,
+    resolved_row,
+    snapshot_row,
+    tick_size_row,
+    trade_row,
+)
 from surveillance_core.books import BookState, Trust
 from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADES, Table
 from surveillance_core.venues.protocols import (
@@ -24,6 +32,8 @@ from surveillance_core.venues.protocols import (
     Doubted,
     IntegrityTally,
     MarketChannel,
+    MarketListed,
+    MarketResolved,
     Opened,
     Rejected,
     SettledReader,
@@ -79,39 +89,6 @@ class Output:
     rejected: list[RejectedFrame] = field(default_factory=list[RejectedFrame])
 
 
-class _Followed:
-    """One asset on one connection; the primary ones are sampled and covered."""
-
-    __slots__ = (
-        "awaiting_ns",
-        "cadence_ns",
-        "conn",
-        "coverage",
-        "ever_opened",
-        "last_row_ns",
-        "sampled_version",
-        "state",
-        "terms",
-    )
-
-    def __init__(
-        self, terms: AssetTerms, state: BookState, conn: str, cadence_ns: int, now_ns: int
-    ) -> None:
-        self.terms = terms
-        self.state = state
-        self.conn = conn
-        self.cadence_ns = cadence_ns
-        self.coverage = (
-            CoverageLine(terms.market_id, terms.asset_id, now_ns, "awaiting_book")
-            if terms.primary
-            else None
-        )
-        self.awaiting_ns: int | None = now_ns
-        self.ever_opened = False
-        self.last_row_ns = 0
-        self.sampled_version = -1
-
-
 class Engine:
     """Books of one venue over any number of connections, turned into lake rows.
 
@@ -129,13 +106,14 @@ class Engine:
         self._new_channel = new_channel
         self._sampling = sampling
         self._channels: dict[str, MarketChannel] = {}
-        self._followed: dict[str, _Followed] = {}
-        self._by_cadence: dict[int, dict[str, _Followed]] = {}
+        self._followed: dict[str, Followed] = {}
+        self._by_cadence: dict[int, dict[str, Followed]] = {}
         self._due: dict[int, int] = {}
         self._next_cut_ns: int | None = None
-        self._deferred: dict[str, _Followed] = {}
+        self._deferred: dict[str, Followed] = {}
         self._now_ns = 0
         self._output = Output()
+        self._announcements = Announcements()
         self.frames = 0
         self.counts: Counter[str] = Counter()
         """Rows written, trades, doubts and mirror verdicts, by name."""
@@ -165,7 +143,7 @@ class Engine:
         for terms in assets:
             channel.follow([terms])
             known = self._followed.get(terms.asset_id)
-            followed = _Followed(terms, channel.states[terms.asset_id], conn, cadence, recv_ns)
+            followed = Followed(terms, channel.states[terms.asset_id], conn, cadence, recv_ns)
             if known is not None:
                 followed.ever_opened = known.ever_opened
                 followed.last_row_ns = known.last_row_ns
@@ -313,9 +291,28 @@ class Engine:
                 case TickSizeChanged():
                     self.counts["tick_size_changes"] += 1
                     self._emit(LIFECYCLE, tick_size_row(event, recv_ns))
+                case MarketListed():
+                    if self._announcements.is_news("listed", event.market_id):
+                        self.counts["listed"] += 1
+                        self._emit(LIFECYCLE, listed_row(event, recv_ns))
+                case MarketResolved():
+                    if self._announcements.is_news("resolved", event.market_id):
+                        self.counts["resolved"] += 1
+                        self._emit(LIFECYCLE, resolved_row(event, recv_ns))
+                        self._close_market(event.market_id, recv_ns)
                 case Rejected():
                     self.rejected[event.reason] += 1
                     self._output.rejected.append(RejectedFrame(conn, recv_ns, event))
+
+    def _close_market(self, market_id: str, recv_ns: int) -> None:
+        """A resolved market's book means nothing any more, and no new one is asked for."""
+        for asset_id, followed in self._followed.items():
+            if followed.terms.market_id == market_id:
+                followed.state.opened = False
+                followed.awaiting_ns = None
+                self._deferred.pop(asset_id, None)
+                if followed.coverage is not None:
+                    self._cover(followed.coverage.doubt("resolved", recv_ns, recv_ns))
 
     def _opened(self, event: Opened, recv_ns: int) -> None:
         followed = self._followed.get(event.asset_id)
@@ -382,7 +379,7 @@ class Engine:
             return
         self._write(followed, recv_ns)
 
-    def _write(self, followed: _Followed, at_ns: int, reason: Reason | None = None) -> None:
+    def _write(self, followed: Followed, at_ns: int, reason: Reason | None = None) -> None:
         state = followed.state
         if reason is None:
             changed = state.version != followed.sampled_version
@@ -399,7 +396,7 @@ class Engine:
         if events:
             self._handle(followed.conn, events, at_ns)
 
-    def _check_mirror(self, followed: _Followed, channel: MarketChannel) -> None:
+    def _check_mirror(self, followed: Followed, channel: MarketChannel) -> None:
         """The second token's book is the first one's mirror, whenever both say the same moment."""
         mirror = channel.states.get(followed.terms.mirror_id or "")
         state = followed.state

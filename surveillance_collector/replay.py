@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from surveillance_collector.engine import Engine, Tier
 from surveillance_collector.recorder import Recorder
-from surveillance_collector.service import new_engine
+from surveillance_collector.service import sampling_of
 from surveillance_core.books import tick_of
 from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings
@@ -20,9 +21,11 @@ from surveillance_core.venues.captures import (
     Connected,
     Damaged,
     Disconnected,
+    FrameRecord,
     read_capture,
 )
-from surveillance_core.venues.protocols import AssetTerms
+from surveillance_core.venues.protocols import AssetTerms, MarketChannel, SettledReader
+from surveillance_core.venues.registry import VenueAdapter, adapter_of
 
 _SETTLE_NS = 1_000_000_000
 
@@ -76,6 +79,44 @@ class ReplayReport(msgspec.Struct):
         return [f"{name} = {count}" for name, count in checks.items() if count]
 
 
+class SequenceCount(Protocol):
+    """What sequence numbers said on one connection."""
+
+    @property
+    def streams(self) -> int:
+        """Numbered streams."""
+        ...
+
+    @property
+    def gaps(self) -> int:
+        """Places where numbers are missing."""
+        ...
+
+
+@runtime_checkable
+class SequencedChannel(Protocol):
+    """A channel of a venue that numbers its frames and sends signed changes."""
+
+    @property
+    def sequence(self) -> SequenceCount:
+        """Verdicts of the numbers."""
+        ...
+
+    @property
+    def negative_levels(self) -> int:
+        """Changes that would have left less than nothing at a level."""
+        ...
+
+
+@runtime_checkable
+class NamesAssets(Protocol):
+    """A channel that can tell from a recorded frame alone which assets' books begin in it."""
+
+    def assets_named(self, frame: str) -> Sequence[AssetTerms]:
+        """Terms of those assets, as far as a frame tells them."""
+        ...
+
+
 @dataclass
 class _Totals:
     messages: Counter[str] = field(default_factory=Counter[str])
@@ -105,13 +146,20 @@ def replay_files(
     OSError
         If a file cannot be opened or its compression is damaged.
     """
-    report, totals = ReplayReport(), _Totals()
+    report, totals, adapter = ReplayReport(), _Totals(), adapter_of(venue)
     for path in paths:
-        engine = new_engine(settings, venue, hash_interval_ms=0)
-        last_ns = _replay_file(engine, path, recorder, report, totals, on_frame)
+        channels: list[MarketChannel] = []
+        engine = _new_engine(settings, venue, adapter, channels)
+        named = _assets_named(path, adapter)
+        last_ns = _replay_file(engine, path, named, recorder, report, totals, on_frame)
         engine.finish(last_ns + _SETTLE_NS)
         _hand_over(engine, recorder, last_ns + _SETTLE_NS)
         _add(report, totals, engine)
+        for channel in channels:
+            if isinstance(channel, SequencedChannel):
+                report.seq.streams += channel.sequence.streams
+                report.seq.gaps += channel.sequence.gaps
+                report.negative_levels += channel.negative_levels
     if recorder is not None:
         failed = recorder.flush()
         if failed:
@@ -127,6 +175,7 @@ def replay_files(
 def _replay_file(
     engine: Engine,
     path: Path,
+    named: _Named,
     recorder: Recorder | None,
     report: ReplayReport,
     totals: _Totals,
@@ -134,7 +183,18 @@ def _replay_file(
 ) -> int:
     pairs = _token_pairs(path)
     connected: set[str] = set()
+    opened: Counter[str] = Counter()
     last_ns = 0
+
+    def connect(conn: str, recv_ns: int) -> None:
+        engine.connect(conn, recv_ns)
+        connected.add(conn)
+        opened[conn] += 1
+        terms = named.get((conn, opened[conn]), {})
+        if terms:
+            engine.follow(conn, terms.values(), Tier.HOT, recv_ns)
+            totals.assets.update(terms)
+
     for record in read_capture(path):
         if isinstance(record, Damaged):
             report.damaged_lines += 1
@@ -143,16 +203,14 @@ def _replay_file(
         if isinstance(record, Connected):
             if record.conn in connected:
                 engine.disconnect(record.conn, record.recv_ns, "reconnected")
-            engine.connect(record.conn, record.recv_ns)
-            connected.add(record.conn)
+            connect(record.conn, record.recv_ns)
             continue
         if isinstance(record, Disconnected):
             engine.disconnect(record.conn, record.recv_ns, "disconnected")
             connected.discard(record.conn)
             continue
         if record.conn not in connected:
-            engine.connect(record.conn, record.recv_ns)
-            connected.add(record.conn)
+            connect(record.conn, record.recv_ns)
         if isinstance(record, AssetRecord):
             terms = _terms(record, pairs[record.market])
             if terms is None:
@@ -172,6 +230,57 @@ def _hand_over(engine: Engine, recorder: Recorder | None, now_ns: int) -> None:
     output = engine.drain()
     if recorder is not None:
         recorder.add(output.rows, now_ns // 1_000)
+
+
+_Named = dict[tuple[str, int], dict[str, AssetTerms]]
+"""Terms by asset id, for each connection and how many times its name has been opened."""
+
+
+def _new_engine(
+    settings: Settings, venue: Venue, adapter: VenueAdapter, channels: list[MarketChannel]
+) -> Engine:
+    """An engine that judges every batch; its channels are kept, to be asked at the end."""
+
+    def new_channel(on_settled: SettledReader) -> MarketChannel:
+        channel = adapter.new_channel(on_settled, 0)
+        channels.append(channel)
+        return channel
+
+    return Engine(new_channel, sampling_of(settings, venue))
+
+
+def _assets_named(path: Path, adapter: VenueAdapter) -> _Named:
+    """What the frames themselves say is followed, where the recording has no asset records.
+
+    A connection follows from its beginning, so that prints before a first book are kept.
+    """
+    channel = adapter.new_channel(None, 0)
+    named: _Named = {}
+    if not isinstance(channel, NamesAssets):
+        return named
+    announced: set[str] = set()
+    connected: set[str] = set()
+    opened: Counter[str] = Counter()
+    for record in read_capture(path):
+        if isinstance(record, AssetRecord):
+            announced.add(record.market)
+        elif isinstance(record, Disconnected):
+            connected.discard(record.conn)
+        elif isinstance(record, Connected) or (
+            isinstance(record, FrameRecord) and record.conn not in connected
+        ):
+            connected.add(record.conn)
+            opened[record.conn] += 1
+        if isinstance(record, FrameRecord):
+            found = named.setdefault((record.conn, opened[record.conn]), {})
+            for terms in channel.assets_named(record.frame):
+                known = found.get(terms.asset_id)
+                if known is None or terms.tick < known.tick:
+                    found[terms.asset_id] = terms
+    for found in named.values():
+        for asset_id in [key for key, terms in found.items() if terms.market_id in announced]:
+            del found[asset_id]
+    return named
 
 
 def _token_pairs(path: Path) -> dict[str, list[str]]:

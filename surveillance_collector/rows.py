@@ -7,9 +7,17 @@ from enum import StrEnum
 from typing import Final
 
 from surveillance_core.books import DOLLARS, TICKS_PER_DOLLAR, BookState, BookStatus
-from surveillance_core.venues.protocols import TickSizeChanged, Trade
+from surveillance_core.venues.protocols import (
+    MarketListed,
+    MarketResolved,
+    TickSizeChanged,
+    Trade,
+)
 
 Row = tuple[object, ...]
+
+TITLE_LIMIT: Final = 500
+"""Characters kept of a title that a venue announces."""
 
 _REACHES: Final = tuple(2 * cents * (TICKS_PER_DOLLAR // 100) for cents in (1, 2, 5))
 """Distances from the mid over which depth is summed, in doubled ticks."""
@@ -106,6 +114,25 @@ def coverage_row(
 ) -> Row:
     """The row of ``schemas.COVERAGE`` of an interval."""
     return (market_id, outcome_id, start_ns // 1_000, end_ns // 1_000, state, cause)
+
+
+def listed_row(event: MarketListed, recv_ns: int) -> Row:
+    """The row of ``schemas.LIFECYCLE`` of a listing."""
+    title = event.title[:TITLE_LIMIT] or None
+    return (recv_ns // 1_000, event.ts_venue_ms, event.market_id, None, "listed", None, title)
+
+
+def resolved_row(event: MarketResolved, recv_ns: int) -> Row:
+    """The row of ``schemas.LIFECYCLE`` of a result."""
+    return (
+        recv_ns // 1_000,
+        event.ts_venue_ms,
+        event.market_id,
+        event.winning_outcome_id,
+        "resolved",
+        None,
+        event.winning_label,
+    )
 
 
 def tick_size_row(event: TickSizeChanged, recv_ns: int) -> Row:

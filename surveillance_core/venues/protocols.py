@@ -81,6 +81,23 @@ class TickSizeChanged(msgspec.Struct, frozen=True):
     ts_venue_ms: int | None
 
 
+class MarketListed(msgspec.Struct, frozen=True):
+    """The venue announced a market; it may do so on every connection and more than once."""
+
+    market_id: str
+    title: str
+    ts_venue_ms: int | None
+
+
+class MarketResolved(msgspec.Struct, frozen=True):
+    """The venue announced a result; it may do so on every connection and more than once."""
+
+    market_id: str
+    winning_outcome_id: str | None
+    winning_label: str | None
+    ts_venue_ms: int | None
+
+
 class Rejected(msgspec.Struct, frozen=True):
     """Input that could not be used: kept, counted, never fatal."""
 
@@ -89,7 +106,9 @@ class Rejected(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-ChannelEvent = Trade | Opened | Doubted | TickSizeChanged | Rejected
+ChannelEvent = (
+    Trade | Opened | Doubted | TickSizeChanged | MarketListed | MarketResolved | Rejected
+)
 
 
 class IntegrityTally(msgspec.Struct):

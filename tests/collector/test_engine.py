@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from itertools import pairwise
 from typing import cast
@@ -442,3 +443,42 @@ def test_counts_survive_the_connections_they_were_made_on() -> None:
     engine.disconnect("c1", recording.end_ns + SECOND, "closed_1000")
     assert engine.messages == messages
     assert engine.hashes == hashes
+
+
+def test_a_result_is_a_row_once_and_ends_trust_without_asking_for_a_new_book() -> None:
+    market = OneMarket()
+    engine = _opened(market)
+    resolved = START_NS + 3 * SECOND
+    result = json.dumps(
+        {
+            "event_type": "market_resolved", "id": "7", "market": "0xmarket",
+            "assets_ids": [market.asset_id, "no-token"], "winning_asset_id": market.asset_id,
+            "winning_outcome": "Yes", "timestamp": str(START_MS + 3_000), "tags": ["a"],
+        }
+    )  # fmt: skip
+    engine.connect("c2", START_NS + SECOND)
+    engine.receive("c1", result, resolved)
+    engine.receive("c2", result, resolved + 1)
+    engine.finish(resolved + 100 * SECOND)
+    output = engine.drain()
+    (row,) = rows_of(output, LIFECYCLE)
+    assert (row["event"], row["outcome_id"], row["new"]) == ("resolved", market.asset_id, "Yes")
+    assert row["ts_recv"] == _us(resolved)
+    assert output.commands == [], "a resolved market has no new book to ask for"
+    assert _states(output.rows)[-1][2:] == ("untrusted", "resolved")
+    assert all(cast("int", r["ts_recv"]) <= _us(resolved) for r in rows_of(output, SNAPSHOTS))
+
+
+def test_a_listing_is_a_row_once_with_its_title() -> None:
+    engine = _opened(OneMarket())
+    listing = json.dumps(
+        {
+            "event_type": "new_market", "market": "0xother", "question": "Will it rain?",
+            "assets_ids": ["1", "2"], "timestamp": str(START_MS),
+        }
+    )  # fmt: skip
+    for moment in (1, 2, 3):
+        engine.receive("c1", listing, START_NS + moment * SECOND)
+    (row,) = rows_of(engine.drain(), LIFECYCLE)
+    assert (row["event"], row["market_id"], row["new"]) == ("listed", "0xother", "Will it rain?")
+    assert engine.counts["listed"] == 1

@@ -25,7 +25,9 @@ from surveillance_core.venues.polymarket.wire import (
     LastTradePrice,
     LevelChange,
     Message,
+    NewMarket,
     PriceChanges,
+    ResolvedMarket,
     TickSizeChange,
     decode_frame,
 )
@@ -34,6 +36,8 @@ from surveillance_core.venues.protocols import (
     ChannelEvent,
     Doubted,
     IntegrityTally,
+    MarketListed,
+    MarketResolved,
     Opened,
     Rejected,
     SettledReader,
@@ -142,6 +146,17 @@ class PolymarketChannel:
             self._take_print(message, events, frame)
         elif isinstance(message, TickSizeChange):
             self._change_tick(message, recv_ns, events, frame)
+        elif isinstance(message, NewMarket):
+            events.append(MarketListed(message.market, message.question, message.timestamp))
+        elif isinstance(message, ResolvedMarket):
+            events.append(
+                MarketResolved(
+                    message.market,
+                    message.winning_asset_id or None,
+                    message.winning_outcome or None,
+                    message.timestamp,
+                )
+            )
 
     def _apply_changes(
         self,

@@ -90,9 +90,19 @@ class BestBidAsk(msgspec.Struct, tag_field="event_type", tag="best_bid_ask", gc=
 class NewMarket(msgspec.Struct, tag_field="event_type", tag="new_market", gc=False):
     """A listing; sent to every connection, repeated."""
 
+    market: str
+    timestamp: int
+    assets_ids: list[str] = []
+    question: str = ""
 
-class MarketResolved(msgspec.Struct, tag_field="event_type", tag="market_resolved", gc=False):
+
+class ResolvedMarket(msgspec.Struct, tag_field="event_type", tag="market_resolved", gc=False):
     """A resolution; sent to every connection, repeated."""
+
+    market: str
+    timestamp: int
+    winning_asset_id: str = ""
+    winning_outcome: str = ""
 
 
 Message = (
@@ -102,7 +112,7 @@ Message = (
     | TickSizeChange
     | BestBidAsk
     | NewMarket
-    | MarketResolved
+    | ResolvedMarket
 )
 
 MESSAGE_TYPES: dict[str, type[Message]] = {
@@ -112,7 +122,7 @@ MESSAGE_TYPES: dict[str, type[Message]] = {
     "tick_size_change": TickSizeChange,
     "best_bid_ask": BestBidAsk,
     "new_market": NewMarket,
-    "market_resolved": MarketResolved,
+    "market_resolved": ResolvedMarket,
 }
 TYPE_NAMES: dict[type, str] = {kind: name for name, kind in MESSAGE_TYPES.items()}
 

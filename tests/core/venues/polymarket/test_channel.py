@@ -25,6 +25,8 @@ from surveillance_core.venues.protocols import (
     AssetTerms,
     ChannelEvent,
     Doubted,
+    MarketListed,
+    MarketResolved,
     Opened,
     Rejected,
     Side,
@@ -634,10 +636,19 @@ def test_a_malformed_tick_size_changes_nothing(line: Line, new: str) -> None:
     assert (line[YES].tick, line[YES].opened) == (100, True)
 
 
-def test_the_types_that_change_no_book_are_counted(line: Line) -> None:
-    for kind in ("best_bid_ask", "new_market", "market_resolved"):
-        assert line.send({"event_type": kind, "market": MARKET, "anything": [1]}) == []
-        assert line.channel.messages[kind] == 1
+def test_listings_and_results_are_told_and_change_no_book(line: Line) -> None:
+    before = line[YES].book
+    listed = {"event_type": "new_market", "market": "0xn", "question": "Q?", "timestamp": str(T0)}
+    resolved = {"event_type": "market_resolved", "market": MARKET, "timestamp": str(T0),
+                "winning_asset_id": NO, "winning_outcome": "No"}  # fmt: skip
+    assert line.send(listed, resolved) == [
+        MarketListed("0xn", "Q?", T0),
+        MarketResolved(MARKET, NO, "No", T0),
+    ]
+    assert line.send({"event_type": "best_bid_ask", "market": MARKET, "anything": [1]}) == []
+    assert line[YES].book is before
+    assert _reasons(line.send({"event_type": "market_resolved"})) == ["malformed_market_resolved"]
+    assert line.channel.messages["market_resolved"] == 2
 
 
 ANYTHING = st.recursive(
