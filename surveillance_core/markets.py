@@ -27,12 +27,17 @@ class GroupKind(StrEnum):
     """Listed by the venue under one event; says nothing about logic by itself."""
     NEG_RISK = "neg_risk"
     """Mutually exclusive by the venue's contract: at most one market pays."""
+    EXCLUSIVE = "exclusive"
+    """Mutually exclusive by the venue's word: at most one market pays, and it may be none."""
+    SERIES = "series"
+    """Events of one template, one after the other; the size is what one sweep listed."""
 
 
 class FeeTerms(StrEnum):
     """What is known of a market's fees."""
 
     SCHEDULED = "scheduled"
+    """The venue states the fee: a formula in ``fees``, or a known schedule in ``named_fee``."""
     FREE = "free"
     UNKNOWN = "unknown"
 
@@ -49,6 +54,16 @@ class FeeSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """The venue's own name for the schedule."""
 
 
+class NamedFee(msgspec.Struct, frozen=True, kw_only=True):
+    """A fee stated as the name of a schedule and a multiplier; the rate is the schedule's own."""
+
+    kind: str
+    """The venue's own name for the schedule."""
+    multiplier: float | None
+    set_by: str
+    """Where it was read: ``series``, ``event``, or ``event+series`` where the event sets a part."""
+
+
 class RewardTerms(msgspec.Struct, frozen=True, kw_only=True):
     """Liquidity-reward terms in force when the market was read."""
 
@@ -58,6 +73,59 @@ class RewardTerms(msgspec.Struct, frozen=True, kw_only=True):
     """Dollars from the adjusted mid within which an order scores."""
     daily_rate: float | None = None
     """Pool in dollars a day, summed over the programmes listed; None where only terms are given."""
+
+
+class IncentiveTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """One incentive programme that pays for activity on the market."""
+
+    programme_id: str
+    kind: str
+    """The venue's own name: ``liquidity`` for resting orders, ``volume`` for trades."""
+    reward: float
+    """Pool in dollars for the whole period."""
+    starts: datetime | None
+    ends: datetime | None
+    target_size: float | None = None
+    """Contracts counted from the best price down."""
+    discount_factor: float | None = None
+    """Factor on an order's score for each tick it is away from the best price, in [0, 1]."""
+
+    @property
+    def daily_rate(self) -> float | None:
+        """Pool in dollars a day, None where the period is not known.
+
+        Examples
+        --------
+        >>> from datetime import UTC
+        >>> IncentiveTerms(
+        ...     programme_id="1", kind="liquidity", reward=30.0,
+        ...     starts=datetime(2026, 9, 1, tzinfo=UTC), ends=datetime(2026, 9, 4, tzinfo=UTC),
+        ... ).daily_rate
+        10.0
+        """
+        if self.starts is None or self.ends is None or self.ends <= self.starts:
+            return None
+        return self.reward * 86_400.0 / (self.ends - self.starts).total_seconds()
+
+
+class PriceRange(msgspec.Struct, frozen=True, kw_only=True):
+    """Prices from ``start`` to ``end`` move by ``step``; dollars."""
+
+    start: float
+    end: float
+    step: float
+
+
+class StrikeTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the market is measured against, in the venue's own words; never read off an id."""
+
+    kind: str | None
+    """The venue's name of the comparison (``greater``, ``between`` ...), None if it gave none."""
+    floor: float | None = None
+    cap: float | None = None
+    functional: str | None = None
+    custom: tuple[tuple[str, str], ...] = ()
+    """Named values, sorted by name; what was not text is spelled as JSON."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -77,6 +145,8 @@ class GroupRef(msgspec.Struct, frozen=True, kw_only=True):
     """Markets the venue lists in the group, tradable or not."""
     augmented: bool = False
     """Outcomes may still be added: the listed ones are not exhaustive."""
+    collateral: str | None = None
+    """The venue's own name for how collateral is netted within the group."""
 
 
 class Market(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +171,12 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     rules_hash: str
     """BLAKE2b-128 of the rules text as fetched, hexadecimal."""
     fetched_at: datetime
+    named_fee: NamedFee | None = None
+    fee_waived_until: datetime | None = None
+    incentives: tuple[IncentiveTerms, ...] = ()
+    price_ranges: tuple[PriceRange, ...] = ()
+    """The price grid as the venue gives it, ascending; ``tick_size`` is its smallest step."""
+    strike: StrikeTerms | None = None
 
     @property
     def primary(self) -> Outcome:

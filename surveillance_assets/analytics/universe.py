@@ -30,6 +30,13 @@ UNIVERSE_SCHEMA: Final = pl.Schema(
 """Prices in dollars; one row a market."""
 
 
+def _reward_rate(market: Market) -> float | None:
+    """Dollars a day of every reward the market's listing names; None where none says."""
+    if market.rewards is not None:
+        return market.rewards.daily_rate
+    return sum(terms.daily_rate or 0.0 for terms in market.incentives) or None
+
+
 def universe_frame(markets: Iterable[Market], day: date) -> pl.DataFrame:
     """One row a market with what joins and people need; the full record is in the JSONL file."""
     return pl.DataFrame(
@@ -47,7 +54,7 @@ def universe_frame(markets: Iterable[Market], day: date) -> pl.DataFrame:
                 market.liquidity,
                 market.close_hint,
                 market.fees.rate if market.fees else None,
-                market.rewards.daily_rate if market.rewards else None,
+                _reward_rate(market),
             )
             for market in markets
         ],

@@ -7,10 +7,9 @@ tradable market is set aside under a reason; nothing is dropped uncounted and no
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import cast
 
@@ -25,17 +24,8 @@ from surveillance_core.markets import (
     RewardTerms,
     Venue,
 )
+from surveillance_core.venues.listing import Json, SetAside, hash_rules
 from surveillance_core.venues.protocols import Discovery
-
-Json = Mapping[str, object]
-
-
-class SetAside(Exception):
-    """A market that cannot enter the universe; the argument is the reason it is counted under."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class EventReader:
@@ -190,11 +180,6 @@ class EventReader:
             max_spread=max_spread_cents / 100,
             daily_rate=sum(known) if known else None,
         )
-
-
-def hash_rules(text: str) -> str:
-    """Identity of a rules text as fetched: BLAKE2b-128, hexadecimal."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _require_tradable(market: Json) -> None:

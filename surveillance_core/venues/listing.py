@@ -1,0 +1,136 @@
+"""Tolerant reading of a venue's listing: what is unreadable is counted, never guessed, never fatal.
+
+Pure: parsed JSON in, plain values out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final, cast
+
+Json = Mapping[str, object]
+
+SPELLINGS_KEPT: Final = 20
+"""Distinct unknown values of one member that are counted under their own name."""
+
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_ODD: Final = re.compile(r"[^A-Za-z0-9_.+-]")
+
+
+class SetAside(Exception):
+    """A market that cannot enter the universe; the argument is the reason it is counted under."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def hash_rules(text: str) -> str:
+    """Identity of a rules text as fetched: BLAKE2b-128, hexadecimal."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def as_object(value: object) -> Json | None:
+    """The value if it is a JSON object."""
+    return cast("Json", value) if isinstance(value, dict) else None
+
+
+def as_list(value: object) -> list[object] | None:
+    """The value if it is a JSON array."""
+    return cast("list[object]", value) if isinstance(value, list) else None
+
+
+class MemberReader:
+    """Reads optional members of listing objects; what cannot be read is counted as an oddity.
+
+    Parameters
+    ----------
+    oddities
+        Counted into, by member and cause.
+    """
+
+    def __init__(self, oddities: Counter[str]) -> None:
+        self.oddities = oddities
+        self._spellings: dict[str, set[str]] = {}
+
+    def text(self, source: Json, name: str) -> str | None:
+        """Text as listed, None if absent or empty; what UTF-8 cannot hold is replaced."""
+        value = source.get(name)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str):
+            self.oddities[f"{name}_not_text"] += 1
+            return None
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.oddities[f"{name}_not_unicode"] += 1
+            return value.encode("utf-8", "replace").decode()
+        return value
+
+    def number(self, source: Json, *names: str) -> float | None:
+        """The first finite number of several spellings of one member, a number or its text."""
+        for name in names:
+            value = source.get(name)
+            if value is None or value == "":
+                continue
+            number = as_number(value)
+            if number is not None:
+                return number
+            self.oddities[f"{name}_not_a_number"] += 1
+        return None
+
+    def moment(self, source: Json, name: str) -> datetime | None:
+        """A time in UTC; without a zone it is taken to be UTC."""
+        value = source.get(name)
+        if value is None or value == "":
+            return None
+        try:
+            if not isinstance(value, str):
+                raise ValueError(name)  # noqa: TRY004 - all that is unreadable ends in one place
+            moment = datetime.fromisoformat(value)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.oddities[f"{name}_not_a_time"] += 1
+            return None
+
+    def flag(self, source: Json, name: str) -> bool | None:
+        """True or false, None if absent."""
+        value = source.get(name)
+        if value is None or isinstance(value, bool):
+            return value
+        self.oddities[f"{name}_not_a_flag"] += 1
+        return None
+
+    def count_unknown(self, name: str, value: str) -> None:
+        """Count a value that this version does not know, under its own (cleaned) spelling."""
+        spelling = _ODD.sub("?", value)[:40]
+        kept = self._spellings.setdefault(name, set())
+        if spelling not in kept and len(kept) >= SPELLINGS_KEPT:
+            spelling = "other"
+        else:
+            kept.add(spelling)
+        self.oddities[f"{name}_unknown:{spelling}"] += 1
+
+
+def as_number(value: object) -> float | None:
+    """A finite number given as a number or as decimal text, else None.
+
+    Examples
+    --------
+    >>> as_number("12.50"), as_number("NaN"), as_number("1_000"), as_number(True)
+    (12.5, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) < float("inf") else None
