@@ -106,9 +106,7 @@ class Rejected(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-ChannelEvent = (
-    Trade | Opened | Doubted | TickSizeChanged | MarketListed | MarketResolved | Rejected
-)
+ChannelEvent = Trade | Opened | Doubted | TickSizeChanged | MarketListed | MarketResolved | Rejected
 
 
 class IntegrityTally(msgspec.Struct):

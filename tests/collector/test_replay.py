@@ -16,9 +16,16 @@ from surveillance_collector.cli import app
 from surveillance_collector.engine import Tier
 from surveillance_collector.replay import ReplayReport, replay_files
 from surveillance_collector.service import new_engine
+from surveillance_core.lake.manifest import manifest_days
 from surveillance_core.lake.publish import Lake
+from surveillance_core.lake.read import scan_table
 from surveillance_core.lake.schemas import COVERAGE, SNAPSHOTS, TRADES
+from surveillance_core.markets import Venue
 from surveillance_core.settings import load_settings
+from surveillance_core.venues import registry
+from surveillance_core.venues.kalshi import wire as kalshi_wire
+from surveillance_core.venues.kalshi.channel import KalshiChannel
+from surveillance_core.venues.protocols import SettledReader
 from surveillance_core.venues.simulated.truth import compare_books, compare_trades
 
 from .worlds import MS, SECOND, START_NS, VENUE, capture_lines, frame_of, lake_rows, recorded
@@ -257,3 +264,118 @@ def test_what_cannot_be_replayed_is_named(
     assert result.exit_code == code
     assert said in result.stderr
     assert result.stdout == ""
+
+
+# ── a venue that numbers its frames ──────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def kalshi(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kalshi's socket, whatever else of the venue this version has."""
+
+    def new_channel(on_settled: SettledReader | None, interval_ns: int) -> KalshiChannel:
+        del interval_ns
+        return KalshiChannel(on_settled)
+
+    adapter = registry.VenueAdapter(
+        **vars(registry.adapter_of(Venue.POLYMARKET))
+        | {
+            "venue": Venue.KALSHI,
+            "new_channel": new_channel,
+            "subscribe_frames": kalshi_wire.subscribe_frames,
+            "unsubscribe_frames": kalshi_wire.unsubscribe_frames,
+            "ping": None,
+        }
+    )
+    monkeypatch.setitem(registry._ADAPTERS, Venue.KALSHI, adapter)
+
+
+def _kalshi_lines() -> list[bytes]:
+    """A print before the first book, 20 changes of it, a reconnection to another market."""
+    lines: list[dict[str, object]] = []
+    at_ns = START_NS
+
+    def frame(conn: str, kind: str, stream: int, seq: int | None, **body: object) -> None:
+        nonlocal at_ns
+        at_ns += 100 * MS
+        text = json.dumps({"type": kind, "sid": stream, "seq": seq, "msg": body})
+        lines.append({"recv_ns": at_ns, "conn": conn, "frame": text})
+
+    for conn, ticker in (("c1", "KXRAIN-A"), ("c2", "KXRAIN-B")):
+        lines.append({"recv_ns": at_ns, "conn": conn, "event": "connected"})
+        frame(conn, "subscribed", 1, None, channel="orderbook_delta", sid=1)
+        frame(
+            conn, "trade", 2, 1, market_ticker=ticker, trade_id=f"{conn}-1", count_fp="2.50",
+            yes_price_dollars="0.4000", no_price_dollars="0.6000", taker_outcome_side="yes",
+        )  # fmt: skip
+        levels = {"yes_dollars_fp": [["0.4000", "5.00"]], "no_dollars_fp": [["0.5550", "9.00"]]}
+        frame(conn, "orderbook_snapshot", 1, 1, market_ticker=ticker, **levels)
+        for seq in range(2, 22):
+            frame(
+                conn, "orderbook_delta", 1, seq, market_ticker=ticker, side="yes",
+                price_dollars="0.4000", delta_fp="0.25" if seq % 2 else "-0.25",
+            )  # fmt: skip
+    return [json.dumps(line).encode() + b"\n" for line in lines]
+
+
+@pytest.mark.usefixtures("kalshi")
+def test_markets_are_followed_as_their_books_name_them(config: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "kalshi.jsonl", tmp_path / "out"
+    path.write_bytes(b"".join(_kalshi_lines()))
+    result = _command(config, path, "--venue", "kalshi", "--verify", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["messages"] == {
+        "subscribed": 2, "trade": 2, "orderbook_snapshot": 2, "orderbook_delta": 40,
+    }  # fmt: skip
+    assert (report["books"], report["trades"]) == (2, 2)
+    assert report["seq"] == {"streams": 4, "gaps": 0}
+    assert report["negative_levels"] == 0
+    assert report["ignored"] == report["rejected"] == {}
+    lake = Lake(str(out))
+    days = manifest_days(lake.store, Venue.KALSHI)
+    snapshots = scan_table(lake, SNAPSHOTS, Venue.KALSHI, days).frame.collect()
+    assert set(snapshots["best_ask_px"].to_list()) == {0.445}
+    assert set(snapshots["tick"].to_list()) == {0.001}
+    assert set(snapshots["trust"].to_list()) == {"verified"}
+
+
+@pytest.mark.usefixtures("kalshi")
+def test_a_hole_in_the_numbers_fails_the_verification(config: Path, tmp_path: Path) -> None:
+    lines = _kalshi_lines()
+    path = tmp_path / "gap.jsonl"
+    path.write_bytes(b"".join([*lines[:10], *lines[11:]]))
+    result = _command(config, path, "--venue", "kalshi", "--verify")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["seq"] == {"streams": 4, "gaps": 1}
+    assert "seq.gaps = 1" in result.stderr
+
+
+@pytest.mark.usefixtures("kalshi")
+def test_a_level_below_nothing_fails_the_verification(config: Path, tmp_path: Path) -> None:
+    lines = _kalshi_lines()
+    path = tmp_path / "negative.jsonl"
+    path.write_bytes(b"".join([*lines[:9], lines[9].replace(b"0.25", b"9.25"), *lines[10:]]))
+    content = path.read_bytes().replace(b'\\"9.25', b'\\"-9.25')
+    path.write_bytes(content)
+    result = _command(config, path, "--venue", "kalshi", "--verify")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["negative_levels"] == 1
+
+
+@pytest.mark.usefixtures("kalshi")
+def test_the_recordings_of_kalshi_verify(config: Path, shared: Path) -> None:
+    paths = sorted((shared / "fixtures" / "captures" / "kalshi").glob("*.jsonl.gz"))
+    if not paths:
+        pytest.skip("no recordings of Kalshi")
+    result = _command(config, *paths, "--venue", "kalshi", "--verify")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["messages"] == {
+        "subscribed": 8, "orderbook_snapshot": 12, "orderbook_delta": 73_987, "ticker": 817,
+        "error": 3,
+    }  # fmt: skip
+    assert report["books"] == 10
+    assert report["seq"] == {"streams": 4, "gaps": 0}
+    assert report["negative_levels"] == report["crossed_at_batch_end"] == 0
+    assert report["rejected"] == {}

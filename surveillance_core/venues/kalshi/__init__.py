@@ -1,5 +1,5 @@
-"""Kalshi: discovery, the terms it lists, its fees and its incentive programmes.
+"""Kalshi: its listing, its fees and incentives, its WebSocket's market data and its signatures.
 
-Everything here but ``rest`` is pure: parsed JSON and the venue's own terms in, typed values out.
-What does not belong: judging whether a quote is worth its cost, and anything that reads the lake.
+Everything here but ``rest`` is pure, and ``signing`` reads one key file: bytes and parsed JSON in,
+typed values out. What does not belong: connections, and figures that the venue may change.
 """

@@ -1,0 +1,349 @@
+"""A Kalshi book and its trades in terms of YES, from every spelling of prices and sizes.
+
+Pure state and values. A NO bid at n is a YES ask at 1 - n (reference kalshi.md 5). Sizes are summed
+in integer units, so that a level which the venue has emptied is empty here too.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime
+from math import inf
+
+import msgspec
+
+from surveillance_core.books import TICK_OF, TICKS_PER_DOLLAR, BookState, OrderBook, tick_of
+from surveillance_core.venues.kalshi.discovery import NO_SUFFIX
+from surveillance_core.venues.kalshi.wire import (
+    CentLevel,
+    DollarLevel,
+    LifecycleBody,
+    PriceRange,
+    Snapshot,
+    SnapshotBody,
+    TickerBody,
+    TradeBody,
+    decode_frame,
+)
+from surveillance_core.venues.protocols import (
+    AssetTerms,
+    MarketListed,
+    MarketResolved,
+    Side,
+    Trade,
+)
+
+UNITS = 10_000
+"""Integer units in one contract: sizes are summed exactly, whatever decimals the venue sends."""
+
+_TICKS_PER_CENT = TICKS_PER_DOLLAR // 100
+_MOST_CONTRACTS = 1e11
+"""Beyond this a float no longer holds a size to the unit."""
+
+
+def price_tick(dollars: str | None, cents: int | None) -> int | None:
+    """Tick of a price in whichever spelling is there, None where neither is a price.
+
+    Examples
+    --------
+    >>> price_tick("0.960", 96), price_tick(None, 8), price_tick("1.2", None)
+    (9600, 800, None)
+    """
+    if dollars is not None:
+        tick = TICK_OF.get(dollars)
+        if tick is not None:
+            return tick
+        try:
+            return tick_of(float(dollars))
+        except ValueError:
+            return None
+    if cents is None or not 0 <= cents <= 100:
+        return None
+    return cents * _TICKS_PER_CENT
+
+
+def units_of(contracts: float | None) -> int | None:
+    """A size or a signed change in integer units, None if it is not one.
+
+    Examples
+    --------
+    >>> units_of(-54.0), units_of(0.01), units_of(float("nan"))
+    (-540000, 100, None)
+    """
+    if contracts is None or not -_MOST_CONTRACTS < contracts < _MOST_CONTRACTS:
+        return None
+    units = round(contracts * UNITS)
+    return units if abs(contracts * UNITS - units) < 0.01 else None
+
+
+def size_units(contracts_fp: float | None, contracts: int | None) -> int | None:
+    """A size in integer units from whichever spelling is there, the newest first."""
+    if contracts_fp is not None or contracts is None:
+        return units_of(contracts_fp)
+    return contracts * UNITS if abs(contracts) < _MOST_CONTRACTS else None
+
+
+def venue_ms(ts_ms: int | None, ts: str | int | None) -> int | None:
+    """The venue's time in milliseconds, from the newest spelling that can be read."""
+    if ts_ms is not None:
+        return ts_ms if 0 <= ts_ms < 1 << 53 else None
+    if isinstance(ts, int):
+        return ts * 1_000 if 0 <= ts < 1 << 43 else None
+    if ts is None:
+        return None
+    try:
+        return int(datetime.fromisoformat(ts).timestamp() * 1_000)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def finest_step(ranges: Sequence[PriceRange]) -> int | None:
+    """The smallest step of a market's grid in ticks, None if any range's step is not one."""
+    steps = [price_tick(found.step, None) for found in ranges]
+    known = [step for step in steps if step]
+    return min(known) if known and len(known) == len(steps) else None
+
+
+def level_units(
+    dollars_fp: list[DollarLevel] | None,
+    dollars: list[DollarLevel] | None,
+    cents: list[CentLevel] | None,
+) -> dict[int, int] | None:
+    """One side's sizes in units by tick, from the newest spelling; None if a level is not one."""
+    side: dict[int, int] = {}
+    levels = dollars_fp if dollars_fp is not None else dollars
+    priced = (
+        [(price_tick(price, None), size) for price, size in levels]
+        if levels is not None
+        else [(price_tick(None, price), size) for price, size in cents or ()]
+    )
+    for tick, size in priced:
+        units = units_of(size) if size < inf else None
+        if tick is None or units is None or units < 0:
+            return None
+        if units:
+            side[tick] = units
+    return side
+
+
+class KalshiBook(BookState):
+    """A book with its stream and the engine event that is changing it."""
+
+    __slots__ = (
+        "batch_ts",
+        "highest_bid",
+        "lowest_ask",
+        "pending",
+        "proved_ns",
+        "sid",
+        "terms",
+    )
+
+    def __init__(self, terms: AssetTerms) -> None:
+        super().__init__(terms.market_id, terms.asset_id, terms.tick)
+        self.terms = terms
+        self.sid: int | None = None
+        """The stream that carries the book, None until it has said so."""
+        self.batch_ts: str | int | None = None
+        """The venue's time of the changes being applied: one engine event."""
+        self.pending = False
+        """Whether the engine event has still to be judged whole."""
+        self.proved_ns = 0
+        """When the last snapshot agreed with the book or replaced it."""
+        self.highest_bid = TICKS_PER_DOLLAR
+        """No bid is above this tick; loose until it has to be known (``crosses``)."""
+        self.lowest_ask = 0
+        """No ask is below this tick."""
+
+    def replace(self, book: OrderBook) -> None:
+        """Take a whole book."""
+        self.book = book
+        self.highest_bid, self.lowest_ask = TICKS_PER_DOLLAR, 0
+
+    def apply_delta(self, side: str, tick: int, units: int) -> bool:
+        """Change one level by a signed size; False, and no change, where it would be negative.
+
+        ``side`` is ``"bid"`` or ``"ask"`` and ``tick`` a price, both of YES.
+        """
+        levels = self.book.bids if side == "bid" else self.book.asks
+        before = levels.get(tick, 0.0)
+        after = round(before * UNITS) + units
+        if after < 0:
+            return False
+        if after == 0:
+            levels.pop(tick, None)
+            return True
+        levels[tick] = after / UNITS
+        if not before:
+            if side == "bid":
+                self.highest_bid = max(self.highest_bid, tick)
+            else:
+                self.lowest_ask = min(self.lowest_ask, tick)
+        return True
+
+    def crosses(self) -> bool:
+        """Whether the book crosses or locks; exact, whatever the bounds were."""
+        if self.highest_bid < self.lowest_ask:
+            return False
+        self.highest_bid = max(self.book.bids, default=-1)
+        self.lowest_ask = min(self.book.asks, default=TICKS_PER_DOLLAR + 1)
+        return self.highest_bid >= self.lowest_ask
+
+    def agrees_with(self, ticker: TickerBody) -> bool | None:
+        """Whether the venue's own top is the book's; None where the ticker states none.
+
+        No bid is stated as 0 and no ask as 1 (reference kalshi.md 0, item 10).
+        """
+        bid = price_tick(ticker.yes_bid_dollars, None)
+        ask = price_tick(ticker.yes_ask_dollars, None)
+        if bid is None or ask is None:
+            return None
+        best_bid, best_ask = self.book.best_bid, self.book.best_ask
+        if bid != (best_bid or 0):
+            return False
+        if ask != (TICKS_PER_DOLLAR if best_ask is None else best_ask):
+            return False
+        if best_bid is None or ticker.yes_bid_size_fp is None:
+            return True
+        return units_of(ticker.yes_bid_size_fp) == round(self.book.bids[best_bid] * UNITS)
+
+
+def yes_level(side: str, tick: int, *, use_yes_price: bool) -> tuple[str, int]:
+    """Side and price of YES of a level as the venue spells it.
+
+    Examples
+    --------
+    >>> yes_level("no", 3000, use_yes_price=False), yes_level("no", 7000, use_yes_price=True)
+    (('ask', 7000), ('ask', 7000))
+    """
+    if side == "yes":
+        return "bid", tick
+    return "ask", tick if use_yes_price else TICKS_PER_DOLLAR - tick
+
+
+def book_of(body: SnapshotBody, *, use_yes_price: bool) -> OrderBook | None:
+    """The whole book a snapshot states, None if any level of it is not a level."""
+    yes = level_units(body.yes_dollars_fp, body.yes_dollars, body.yes)
+    no = level_units(body.no_dollars_fp, body.no_dollars, body.no)
+    if yes is None or no is None:
+        return None
+    return OrderBook(
+        {tick: units / UNITS for tick, units in yes.items()},
+        {
+            yes_level("no", tick, use_yes_price=use_yes_price)[1]: units / UNITS
+            for tick, units in no.items()
+        },
+    )
+
+
+REMEMBERED_PRINTS = 50_000
+"""Prints kept to recognise a repeat."""
+
+
+class RememberedPrints:
+    """The last trades' ids, to recognise a repeat."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def is_repeat(self, trade_id: str | None) -> bool:
+        """Whether the trade was seen before; it is remembered from now on."""
+        if trade_id is None:
+            return False
+        if trade_id in self._ids:
+            return True
+        self._ids[trade_id] = None
+        if len(self._ids) > REMEMBERED_PRINTS:
+            self._ids.popitem(last=False)
+        return False
+
+
+def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:
+    """A print in terms of YES, None if it has no price or no size.
+
+    A taker that took NO printed on the other outcome, where its id is known.
+    """
+    yes = price_tick(body.yes_price_dollars, body.yes_price)
+    no = price_tick(body.no_price_dollars, body.no_price)
+    if yes is None and no is not None:
+        yes = TICKS_PER_DOLLAR - no
+    units = size_units(body.count_fp, body.count)
+    if yes is None or units is None or units <= 0:
+        return None
+    taker = _taker_side(body)
+    printed_id, printed_price = terms.asset_id, yes
+    if taker is Side.SELL and terms.mirror_id is not None:
+        printed_id, printed_price = terms.mirror_id, TICKS_PER_DOLLAR - yes
+    return Trade(
+        market_id=terms.market_id,
+        outcome_id=terms.asset_id,
+        price=yes,
+        size=units / UNITS,
+        taker_side=taker,
+        printed_outcome_id=printed_id,
+        printed_price=printed_price,
+        ts_venue_ms=venue_ms(body.ts_ms, body.ts),
+        transaction_id=body.trade_id or None,
+        fee_rate_bps=None,
+    )
+
+
+def _taker_side(body: TradeBody) -> Side | None:
+    """The taker's side in terms of YES, from the newest spelling of it."""
+    if body.taker_outcome_side:
+        return Side.BUY if body.taker_outcome_side == "yes" else Side.SELL
+    if body.taker_book_side:
+        return Side.BUY if body.taker_book_side == "bid" else Side.SELL
+    if body.taker_side:
+        return Side.BUY if body.taker_side == "yes" else Side.SELL
+    return None
+
+
+def announcement_of(body: LifecycleBody) -> MarketListed | MarketResolved | None:
+    """A listing or a result, None for what else happens to a market.
+
+    A scalar result pays both outcomes in part: it has a label and no winner.
+    """
+    ticker = body.market_ticker
+    if body.event_type == "created":
+        terms = body.additional_metadata
+        return MarketListed(ticker, "" if terms is None else terms.title, None)
+    if body.event_type != "determined":
+        return None
+    winners = {"yes": (ticker, "Yes"), "no": (ticker + NO_SUFFIX, "No")}
+    winner, label = winners.get(body.result or "", (None, body.result or None))
+    return MarketResolved(ticker, winner, label, venue_ms(None, body.determination_ts))
+
+
+_BOOK_MARK = '"orderbook_snapshot"'
+
+
+def markets_named(frame: str) -> list[AssetTerms]:
+    """Markets whose book a recorded frame begins, for recordings without REST's terms.
+
+    The grid is the coarsest of 0.01, 0.001 and 0.0001 that holds every level of the frame.
+    """
+    if _BOOK_MARK not in frame:
+        return []
+    try:
+        message = decode_frame(frame)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return []
+    if not isinstance(message, Snapshot):
+        return []
+    body = message.msg
+    ticks = [
+        price_tick(price, None)
+        for side in (body.yes_dollars_fp, body.no_dollars_fp, body.yes_dollars, body.no_dollars)
+        for price, _ in side or ()
+    ]
+    step = next(s for s in (100, 10, 1) if all((tick or 0) % s == 0 for tick in ticks))
+    return [
+        AssetTerms(
+            market_id=body.market_ticker,
+            asset_id=body.market_ticker,
+            tick=step,
+            mirror_id=body.market_ticker + NO_SUFFIX,
+        )
+    ]

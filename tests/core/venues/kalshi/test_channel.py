@@ -1,0 +1,524 @@
+"""The market data: signed changes, numbered streams, prints, eras, and whatever else can come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surveillance_core.books import BookState, OrderBook, Trust
+from surveillance_core.venues.kalshi.book import REMEMBERED_PRINTS
+from surveillance_core.venues.kalshi.channel import KalshiChannel
+from surveillance_core.venues.protocols import (
+    AssetTerms,
+    ChannelEvent,
+    Doubted,
+    MarketChannel,
+    MarketListed,
+    MarketResolved,
+    Opened,
+    Rejected,
+    Side,
+    TickSizeChanged,
+    Trade,
+)
+
+Json = dict[str, Any]
+T0 = 1_788_264_000_000
+
+
+def _terms(ticker: str) -> AssetTerms:
+    return AssetTerms(market_id=ticker, asset_id=ticker, tick=100, mirror_id=f"{ticker}:no")
+
+
+class Line:
+    """A connection of two markets: what it sends is numbered and received."""
+
+    def __init__(self, *, announce: bool = True, **options: Any) -> None:
+        self.channel = KalshiChannel(**options)
+        self.channel.follow([_terms("A"), _terms("B")])
+        self.now_ns = T0 * 1_000_000
+        self.seq = 0
+        if announce:
+            self.send(
+                {"type": "subscribed", "id": 1, "msg": {"channel": "orderbook_delta", "sid": 1}}
+            )
+
+    def send(self, *frames: object) -> list[ChannelEvent]:
+        events: list[ChannelEvent] = []
+        for frame in frames:
+            self.now_ns += 1_000_000_000
+            text = frame if isinstance(frame, str | bytes) else json.dumps(frame)
+            events += self.channel.receive(text, self.now_ns)
+        return events
+
+    def numbered(self, kind: str, **body: object) -> Json:
+        self.seq += 1
+        return {"type": kind, "sid": 1, "seq": self.seq, "msg": body}
+
+    def book(self, ticker: str = "A", **levels: object) -> Json:
+        return self.numbered("orderbook_snapshot", market_ticker=ticker, market_id="", **levels)
+
+    def change(self, side: str, price: str, delta: str, ticker: str = "A", **more: object) -> Json:
+        return self.numbered(
+            "orderbook_delta", market_ticker=ticker, price_dollars=price, delta_fp=delta, side=side,
+            **more,
+        )  # fmt: skip
+
+    def open(self) -> None:
+        levels = {"yes_dollars_fp": [["0.4800", "10.00"]], "no_dollars_fp": [["0.5000", "7.50"]]}
+        assert self.send(self.book("A", **levels), self.book("B", **levels)) == [
+            Opened("A"), Opened("B"),
+        ]  # fmt: skip
+
+    def state(self, ticker: str = "A") -> BookState:
+        return self.channel.states[ticker]
+
+
+@pytest.fixture
+def line() -> Line:
+    opened = Line()
+    opened.open()
+    return opened
+
+
+def _kinds(events: Sequence[ChannelEvent]) -> list[type]:
+    return [type(event) for event in events]
+
+
+def test_it_is_a_market_channel() -> None:
+    channel: MarketChannel = KalshiChannel()
+    assert channel.settle(0) == ()
+
+
+# ── books ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_bids_of_no_are_asks_of_yes(line: Line) -> None:
+    assert line.state().book == OrderBook({4800: 10.0}, {5000: 7.5})
+    assert line.state().trust is Trust.VERIFIED
+    assert line.state().seq == 1
+
+
+def test_changes_are_signed_and_an_emptied_level_vanishes(line: Line) -> None:
+    line.send(
+        line.change("yes", "0.4800", "0.10"),
+        line.change("yes", "0.4800", "0.20"),
+        line.change("no", "0.4990", "3.00", ts_ms=T0),
+        line.change("yes", "0.4800", "-10.30"),
+    )
+    assert line.state().book == OrderBook({}, {5000: 7.5, 5010: 3.0})
+    assert line.state().seq == line.seq
+    assert line.state("B").book == OrderBook({4800: 10.0}, {5000: 7.5})
+
+
+def test_levels_of_no_at_yes_prices_are_not_mirrored() -> None:
+    line = Line(use_yes_price=True)
+    line.send(line.book(no_dollars_fp=[["0.5200", "1.00"]]), line.change("no", "0.5300", "2.00"))
+    assert line.state().book.asks == {5200: 1.0, 5300: 2.0}
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        {"yes": [[8, 300]], "no": [[54, 20]]},
+        {"yes": [[8, 1]], "yes_dollars": [["0.080", 300]], "no_dollars": [["0.540", 20]]},
+        {
+            "yes": [[1, 1]],
+            "yes_dollars_fp": [["0.0800", "300.00"]],
+            "no_dollars_fp": [["0.5400", "20"]],
+        },
+    ],
+)
+def test_every_era_of_a_book_is_read(levels: Json) -> None:
+    line = Line()
+    line.send(line.book(**levels))
+    assert line.state().book == OrderBook({800: 300.0}, {4600: 20.0})
+
+
+def test_every_era_of_a_change_is_read(line: Line) -> None:
+    line.send(
+        line.numbered("orderbook_delta", market_ticker="A", side="yes", price=47, delta=5),
+        line.numbered(
+            "orderbook_delta", market_ticker="A", side="yes", price=47, price_dollars="0.470",
+            delta=-2, delta_fp="-2.50",
+        ),
+    )  # fmt: skip
+    assert line.state().book.bids == {4800: 10.0, 4700: 2.5}
+
+
+def test_a_book_without_levels_is_empty_and_one_in_a_new_spelling_is_not() -> None:
+    line = Line()
+    assert line.send(line.book()) == [Opened("A")]
+    assert line.state().book == OrderBook()
+    events = line.send(line.book("B", yes_levels=[["0.5", "1"]]))
+    assert _kinds(events) == [Rejected, Doubted]
+    assert not line.state("B").opened
+
+
+def test_the_empty_book_at_the_close_empties_and_is_no_doubt(line: Line) -> None:
+    assert line.send(line.book()) == []
+    assert line.state().book == OrderBook()
+    assert line.state().opened
+    assert line.state().trust is Trust.VERIFIED
+    assert line.channel.ignored["book_emptied_by_venue"] == 1
+
+
+def test_a_whole_book_that_differs_proves_the_old_one_wrong(line: Line) -> None:
+    proved = line.now_ns - 1_000_000_000
+    line.send(line.change("yes", "0.4700", "1.00"))
+    events = line.send(line.book(yes_dollars_fp=[["0.4800", "10.00"]]))
+    assert events == [Doubted("A", "checkpoint_mismatch", proved), Opened("A")]
+    assert line.state().book == OrderBook({4800: 10.0})
+    assert line.send(line.book(yes_dollars_fp=[["0.4800", "10.00"]])) == []
+
+
+def test_a_level_below_nothing_closes_the_book(line: Line) -> None:
+    events = line.send(line.change("yes", "0.4800", "-10.01"))
+    assert [(e.asset_id, e.cause) for e in events if isinstance(e, Doubted)] == [
+        ("A", "negative_level")
+    ]
+    assert line.channel.negative_levels == 1
+    assert not line.state().opened
+    assert line.state().trust is Trust.DIVERGED
+    assert line.send(line.change("yes", "0.4800", "-99.00")) == []
+    assert line.channel.negative_levels == 1, "counted once: the rest is known to be wrong"
+    assert line.send(line.book()) == [Opened("A")]
+
+
+def test_a_cross_inside_one_engine_event_is_not_counted(line: Line) -> None:
+    first, second = "2026-05-11T05:38:14.130090Z", "2026-05-11T05:38:14.130300Z"
+    line.send(
+        line.change("yes", "0.5000", "1.00", ts=first),
+        line.change("no", "0.5000", "-7.50", ts=first),
+        line.change("yes", "0.4700", "1.00", ts=second),
+    )
+    assert line.channel.crossed_at_batch_end == 0
+    line.send(line.change("no", "0.5300", "1.00", ts=second))
+    line.channel.settle(line.now_ns)
+    assert line.channel.crossed_at_batch_end == 1
+
+
+def test_a_waiting_reader_gets_the_book_before_the_next_engine_event() -> None:
+    read: list[dict[int, float]] = []
+    line = Line(on_settled=lambda state, _: read.append(dict(state.book.bids)))
+    line.open()
+    line.send(line.change("yes", "0.4700", "1.00", ts="2026-05-11T05:38:14.1Z"))
+    line.state().read_when_settled = True
+    line.send(line.change("yes", "0.4600", "1.00", ts="2026-05-11T05:38:14.1Z"))
+    assert read == []
+    line.send(line.change("yes", "0.4500", "1.00", ts="2026-05-11T05:38:14.2Z"))
+    assert read == [{4800: 10.0, 4700: 1.0, 4600: 1.0}]
+
+
+# ── streams ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_hole_takes_every_book_of_the_stream_down_until_its_next_one(line: Line) -> None:
+    line.send(line.change("yes", "0.4700", "1.00"))
+    heard = line.now_ns
+    line.seq += 1
+    events = line.send(line.change("yes", "0.4600", "1.00"))
+    assert events == [Doubted("A", "sequence_gap", heard), Doubted("B", "sequence_gap", heard)]
+    assert (line.channel.sequence.gaps, line.channel.sequence.lost) == (1, 1)
+    assert line.send(line.book("B")) == [Opened("B")]
+    assert line.state("B").trust is Trust.VERIFIED
+    assert line.state("A").trust is Trust.DIVERGED
+    assert line.send(line.change("yes", "0.4500", "1.00")) == []
+    assert line.channel.ignored["change_before_book"] == 2
+
+
+def test_a_lost_first_book_is_found() -> None:
+    line = Line()
+    line.book("A")
+    events = line.send(line.book("B"))
+    assert [type(event) for event in events] == [Doubted, Doubted, Opened]
+
+
+def test_repeats_and_late_frames_are_counted_and_left(line: Line) -> None:
+    change = line.change("yes", "0.4800", "1.00")
+    late = line.change("yes", "0.4800", "5.00")
+    line.send(change, change)
+    assert line.state().book.bids == {4800: 11.0}
+    line.send(line.book("A"), late)
+    assert line.state().book == OrderBook()
+    assert line.channel.ignored["sequence_duplicate"] == 1
+    assert line.channel.ignored["sequence_out_of_order"] == 1
+
+
+def test_replies_take_numbers_and_announcements_do_not(line: Line) -> None:
+    frames = [
+        {
+            "type": "ok",
+            "id": 2,
+            "sid": 1,
+            "seq": line.seq + 1,
+            "msg": {"market_tickers": ["A", "B"]},
+        },
+        {"type": "error", "id": 3, "sid": 1, "seq": line.seq + 2, "msg": {"code": 13, "msg": "no"}},
+        {"type": "ok", "id": 3, "msg": [{"channel": "orderbook_delta", "sid": 1}]},
+        {"type": "subscribed", "id": 4, "msg": {"channel": "trade", "sid": 2}},
+        {"type": "new_thing", "sid": 1, "seq": line.seq + 3, "msg": {}},
+        {"type": "event_fee_update", "sid": 1, "seq": line.seq + 4, "msg": {}},
+    ]
+    events = line.send(*frames)
+    assert [(e.reason, e.detail) for e in events if isinstance(e, Rejected)] == [
+        ("unknown_type", "new_thing")
+    ]
+    line.seq += 4
+    assert line.send(line.change("yes", "0.4700", "1.00")) == []
+    assert line.channel.sequence.gaps == 0
+    assert line.channel.ignored["error_13"] == 1
+    assert line.channel.messages["new_thing"] == 1
+
+
+def test_streams_are_judged_apart(line: Line) -> None:
+    line.send({"type": "subscribed", "id": 1, "msg": {"channel": "trade", "sid": 2}})
+    trade = {"type": "trade", "sid": 2, "seq": 5, "msg": _print("x")}
+    events = line.send(trade)
+    assert _kinds(events) == [Trade], "a lost print makes no book wrong"
+    assert line.channel.sequence.gaps == 1
+    assert line.state().opened
+
+
+def test_a_stream_that_ends_takes_its_books_with_it(line: Line) -> None:
+    events = line.send({"type": "unsubscribed", "id": 9, "sid": 1, "seq": line.seq + 1})
+    assert [e.cause for e in events if isinstance(e, Doubted)] == ["unsubscribed"] * 2
+    line.send({"type": "subscribed", "id": 10, "msg": {"channel": "orderbook_delta", "sid": 3}})
+    again = {"type": "orderbook_snapshot", "sid": 3, "seq": 1, "msg": {"market_ticker": "A"}}
+    assert line.send(again) == [Opened("A")]
+    assert line.channel.sequence.gaps == 0
+
+
+def test_a_market_off_the_list_is_no_longer_trusted(line: Line) -> None:
+    events = line.send(line.numbered("ok", market_tickers=["B"]))
+    assert [(e.asset_id, e.cause) for e in events if isinstance(e, Doubted)] == [
+        ("A", "not_subscribed")
+    ]
+
+
+@pytest.mark.parametrize(("code", "cause"), [(10, "channel_error"), (25, "buffer_overflow")])
+def test_a_terminal_error_is_a_doubt(line: Line, code: int, cause: str) -> None:
+    events = line.send({"type": "error", "msg": {"code": code, "msg": "bye"}})
+    assert [e.cause for e in events if isinstance(e, Doubted)] == [cause] * 2
+
+
+def test_commands_follow_what_the_venue_announced(line: Line) -> None:
+    (asked,) = map(json.loads, line.channel.commands.resync(["A"]))
+    assert asked["params"] == {"sids": [1], "market_tickers": ["A"], "action": "get_snapshot"}
+    line.channel.forget(["A", "A:no"])
+    (gone,) = map(json.loads, line.channel.commands.unsubscribe(["A", "A:no"]))
+    assert gone["params"]["action"] == "delete_markets"
+    assert gone["id"] > asked["id"]
+    line.send(line.change("yes", "0.4700", "1.00"))
+    assert line.channel.ignored["asset_not_followed"] == 1
+
+
+# ── prints and the rest ──────────────────────────────────────────────────────────────────────
+
+
+def _print(trade_id: str, **members: object) -> Json:
+    body: Json = {
+        "trade_id": trade_id, "market_ticker": "A", "yes_price_dollars": "0.3600",
+        "no_price_dollars": "0.6400", "count_fp": "1.50", "taker_outcome_side": "no",
+        "taker_book_side": "ask", "taker_side": "no", "ts": T0 // 1000, "ts_ms": T0,
+    }  # fmt: skip
+    return {name: value for name, value in (body | members).items() if value is not ...}
+
+
+def _trade(line: Line, trade_id: str, **members: object) -> list[ChannelEvent]:
+    return line.send({"type": "trade", "sid": 2, "msg": _print(trade_id, **members)})
+
+
+def test_a_print_is_told_in_terms_of_yes(line: Line) -> None:
+    assert _trade(line, "t1") == [
+        Trade(
+            market_id="A", outcome_id="A", price=3600, size=1.5, taker_side=Side.SELL,
+            printed_outcome_id="A:no", printed_price=6400, ts_venue_ms=T0, transaction_id="t1",
+            fee_rate_bps=None,
+        )
+    ]  # fmt: skip
+    assert _trade(line, "t1") == []
+    assert line.channel.ignored["repeated_trade"] == 1
+
+
+@pytest.mark.parametrize(
+    ("members", "side"),
+    [
+        ({"taker_outcome_side": "yes", "taker_side": "no"}, Side.BUY),
+        ({"taker_outcome_side": ..., "taker_book_side": "bid"}, Side.BUY),
+        ({"taker_outcome_side": ..., "taker_book_side": ...}, Side.SELL),
+        ({"taker_outcome_side": ..., "taker_book_side": ..., "taker_side": ...}, None),
+    ],
+)
+def test_the_taker_is_the_venues_own(line: Line, members: Json, side: Side | None) -> None:
+    (trade,) = _trade(line, "t", **members)
+    assert isinstance(trade, Trade)
+    assert trade.taker_side is side
+
+
+def test_a_print_of_the_old_era_is_read(line: Line) -> None:
+    old = {
+        "yes_price_dollars": ..., "no_price_dollars": ..., "count_fp": ..., "ts_ms": ...,
+        "yes_price": 36, "no_price": 64, "count": 2,
+    }  # fmt: skip
+    (trade,) = _trade(line, "t", **old)
+    assert isinstance(trade, Trade)
+    assert (trade.price, trade.size, trade.ts_venue_ms) == (3600, 2.0, T0)
+    (trade,) = _trade(line, "u", **old, is_block_trade=True)
+    assert line.channel.ignored["block_trade"] == 1
+    assert _kinds(_trade(line, "v", count_fp="0.00")) == [Rejected]
+    assert _kinds(_trade(line, "w", yes_price_dollars="2", no_price_dollars=...)) == [Rejected]
+
+
+def test_repeats_are_remembered_within_bounds(line: Line) -> None:
+    for number in range(REMEMBERED_PRINTS + 1):
+        _trade(line, str(number))
+    assert _kinds(_trade(line, "0")) == [Trade]
+    assert _trade(line, str(REMEMBERED_PRINTS)) == []
+
+
+def test_the_ticker_is_a_witness_only(line: Line) -> None:
+    top = {"market_ticker": "A", "yes_bid_dollars": "0.4800", "yes_ask_dollars": "0.5000"}
+    for more in ({"yes_bid_size_fp": "10.00"}, {"yes_bid_size_fp": "11.00"}, {}):
+        assert line.send({"type": "ticker", "sid": 9, "msg": top | more}) == []
+    assert (line.channel.tickers.compared, line.channel.tickers.agreed) == (3, 2)
+    line.send(line.book(), {"type": "ticker", "sid": 9, "msg": {
+        "market_ticker": "A", "yes_bid_dollars": "0.0000", "yes_ask_dollars": "1.0000",
+        "yes_bid_size_fp": "0.00",
+    }})  # fmt: skip
+    assert line.channel.tickers.agreed == 3
+
+
+def test_a_new_grid_is_an_event_and_keeps_the_book(line: Line) -> None:
+    body = {
+        "market_ticker": "A", "event_type": "price_level_structure_updated",
+        "price_ranges": [{"start": "0.0000", "end": "1.0000", "step": "0.0010"}],
+    }  # fmt: skip
+    frame = {"type": "market_lifecycle_v2", "sid": 5, "msg": body}
+    assert line.send(frame) == [TickSizeChanged("A", "A", 100, 10, None)]
+    assert line.send(frame) == []
+    assert line.state().tick == 10
+    assert line.state().opened
+    assert line.send({"type": "market_lifecycle_v2", "msg": {
+        "market_ticker": "A", "event_type": "settled", "settled_ts": 1,
+    }}) == []  # fmt: skip
+
+
+def test_listings_and_results_are_events_whoever_follows(line: Line) -> None:
+    def happened(event_type: str, **members: object) -> list[ChannelEvent]:
+        body = {"market_ticker": "Z", "event_type": event_type} | members
+        return line.send({"type": "market_lifecycle_v2", "sid": 5, "msg": body})
+
+    listed = happened("created", open_ts=1, additional_metadata={"title": "Will it rain?"})
+    assert listed == [MarketListed("Z", "Will it rain?", None)]
+    determined = {"determination_ts": T0 // 1000, "settlement_value": "0.0000"}
+    assert [
+        happened("determined", result=result, **determined) for result in ("yes", "no", "scalar")
+    ] == [
+        [MarketResolved("Z", "Z", "Yes", T0)],
+        [MarketResolved("Z", "Z:no", "No", T0)],
+        [MarketResolved("Z", None, "scalar", T0)],
+    ]
+    assert happened("settled", settled_ts=1) == []
+
+
+# ── invariants ───────────────────────────────────────────────────────────────────────────────
+
+LEVELS = st.tuples(st.sampled_from(["yes", "no"]), st.integers(1, 9999))
+SIZES = st.integers(0, 10**9).map(lambda hundredths: Decimal(hundredths) / 100)
+
+
+@given(st.lists(st.tuples(LEVELS, SIZES), min_size=1, max_size=40))
+def test_signed_changes_make_the_book_that_is_true(wanted: list[tuple[Any, Decimal]]) -> None:
+    line = Line()
+    line.send(line.book())
+    truth: dict[tuple[str, int], Decimal] = {}
+    for (side, tick), size in wanted:
+        delta = size - truth.get((side, tick), Decimal(0))
+        truth[side, tick] = size
+        line.send(line.change(side, f"{tick / 10_000:.4f}", f"{delta:.2f}"))
+    book = line.state().book
+    assert book.bids == {t: float(s) for (side, t), s in truth.items() if s and side == "yes"}
+    assert book.asks == {
+        10_000 - t: float(s) for (side, t), s in truth.items() if s and side == "no"
+    }
+    assert line.channel.negative_levels == 0
+
+
+@given(st.integers(2, 30), st.data())
+def test_any_frame_that_is_dropped_is_found(count: int, data: st.DataObject) -> None:
+    line = Line()
+    frames = [line.book("A"), line.book("B")]
+    frames += [line.change("yes", "0.4800", "1.00", "AB"[n % 2]) for n in range(count)]
+    lost = data.draw(st.integers(0, len(frames) - 2))
+    events = line.send(*frames[:lost], *frames[lost + 1 :])
+    assert line.channel.sequence.gaps == line.channel.sequence.lost == 1
+    doubted = {event.asset_id for event in events if isinstance(event, Doubted)}
+    assert doubted == {"A", "B"}
+    opened_again = lost == 0
+    assert line.state("A").opened is False
+    assert line.state("B").opened is opened_again
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    | st.sampled_from(["yes", "no", "A", "0.5", "-1.00", "nan", "inf", "1e400"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["market_ticker", "sid", "code", "x"]), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+BODIES = st.dictionaries(
+    st.sampled_from([
+        "market_ticker", "side", "price_dollars", "delta_fp", "price", "delta", "ts", "ts_ms",
+        "yes", "no", "yes_dollars_fp", "no_dollars", "count", "count_fp", "trade_id", "channel",
+        "sid", "market_tickers", "event_type", "price_ranges", "code", "yes_price_dollars",
+        "yes_bid_dollars", "yes_ask_dollars", "yes_bid_size_fp", "taker_side",
+    ]),
+    JSON_VALUES, max_size=8,
+)  # fmt: skip
+FRAMES = st.fixed_dictionaries(
+    {"msg": BODIES.map(lambda body: {"market_ticker": "A"} | body) | JSON_VALUES},
+    optional={
+        "type": st.sampled_from([
+            "orderbook_snapshot", "orderbook_delta", "trade", "ticker", "market_lifecycle_v2",
+            "subscribed", "ok", "unsubscribed", "error", "event_lifecycle", "other",
+        ]) | JSON_VALUES,
+        "sid": st.integers(-1, 3) | JSON_VALUES,
+        "seq": st.integers(-2, 12) | JSON_VALUES,
+        "id": JSON_VALUES,
+    },
+)  # fmt: skip
+
+
+@given(st.lists(FRAMES.map(json.dumps) | st.text() | st.binary() | JSON_VALUES.map(json.dumps)))
+def test_nothing_that_comes_raises(frames: list[str | bytes]) -> None:
+    line = Line()
+    line.open()
+    line.send(*frames)
+    line.send("[" * 5_000, b"\xff\xfe", '{"type":"orderbook_delta"', "\ud800", "")
+    line.channel.settle(line.now_ns)
+    for state in line.channel.states.values():
+        for side in (state.book.bids, state.book.asks):
+            assert all(0 <= tick <= 10_000 and 0 < size < 1e12 for tick, size in side.items())
+
+
+@pytest.mark.parametrize(
+    "members",
+    [{"price_dollars": "1.5"}, {"delta_fp": "nan"}, {"delta_fp": None}, {"side": "maybe"}],
+)
+def test_a_change_that_cannot_be_read_is_kept_and_doubted(line: Line, members: Json) -> None:
+    frame = line.change("yes", "0.4800", "1.00")
+    frame["msg"] |= members
+    events = line.send(frame)
+    assert _kinds(events) == [Rejected, Doubted]
+    assert isinstance(events[0], Rejected)
+    assert json.loads(events[0].payload) == frame
+    assert line.state("B").opened, "its place in the stream is kept"
+    assert line.send(line.change("yes", "0.4800", "1.00", "B")) == []
+    assert line.channel.sequence.gaps == 0
