@@ -19,37 +19,45 @@ NOT_PAGES = ("forecastbench", "tags", "snapshot_")
 
 def measure() -> Iterator[Figure]:
     """Replay with verification, and discovery over every captured page."""
-    yield from _replay()
+    yield from _replay("polymarket")
+    yield from _replay("kalshi")
     yield from _pages()
 
 
-def _replay() -> Iterator[Figure]:
-    files = captures("captures", "polymarket", "*.jsonl.gz")
-    what = "Polymarket recordings: book hashes matched / due"
+def _replay(venue: str) -> Iterator[Figure]:
+    files = captures("captures", venue, "*.jsonl.gz")
+    replay = f"replay --venue {venue} --verify"
     if not files:
-        yield Figure(SUBJECT, what, "captures absent", "all", None)
+        yield Figure(SUBJECT, replay, "captures absent", "exit code 0", None)
         return
     done = run(
-        "surveillance-collector",
-        "replay",
-        *map(str, files),
-        "--venue",
-        "polymarket",
-        "--verify",
-        "--json",
+        "surveillance-collector", "replay", *map(str, files), "--venue", venue, "--verify", "--json"
     )
-    yield Figure(SUBJECT, "replay --verify: exit code", str(done.code), "0", done.code == 0)
+    yield Figure(SUBJECT, f"{replay}: exit code", str(done.code), "0", done.code == 0)
     report = json.loads(done.output)
-    tally = report["hash"]
-    yield Figure(
-        SUBJECT,
-        what,
-        f"{tally['matched']} / {tally['due']}",
-        "all",
-        tally["matched"] == tally["due"] > 0 and not tally["mismatched"],
-    )
+    tally, seq = report["hash"], report["seq"]
+    if venue == "polymarket":
+        yield Figure(
+            SUBJECT,
+            "Polymarket recordings: book hashes matched / due",
+            f"{tally['matched']} / {tally['due']}",
+            "all",
+            tally["matched"] == tally["due"] > 0 and not tally["mismatched"],
+        )
+    else:
+        yield Figure(
+            SUBJECT,
+            "Kalshi recordings: sequence gaps / streams",
+            f"{seq['gaps']} / {seq['streams']}",
+            "no gap",
+            seq["streams"] > 0 and seq["gaps"] == 0,
+        )
+        negative = report["negative_levels"]
+        yield Figure(
+            SUBJECT, "Kalshi recordings: negative levels", str(negative), "0", negative == 0
+        )
     bad = sum(report["rejected"].values()) + report["damaged_lines"]
-    yield Figure(SUBJECT, "frames rejected or lines damaged", str(bad), "0", bad == 0)
+    yield Figure(SUBJECT, f"{replay}: frames rejected or lines damaged", str(bad), "0", bad == 0)
 
 
 def _pages() -> Iterator[Figure]:

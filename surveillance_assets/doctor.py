@@ -19,7 +19,7 @@ from surveillance_core.lake.errors import LakeError
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.store import ObjectStoreOptions
 from surveillance_core.settings import Settings
-from surveillance_core.venues.registry import supported_venues
+from surveillance_core.venues.registry import adapter_of, supported_venues
 
 FREE_BYTES = 5 * 1024**3
 CLOCK_SECONDS = 2.0
@@ -54,6 +54,10 @@ def _venues(settings: Settings) -> Iterator[Finding]:
                 "failed",
                 "this version has no adapter for it",
                 f"set venues.{venue}.enabled = false",
+            )
+        elif not adapter_of(venue).live:
+            yield Finding(
+                f"venue {venue}", "warning", "scanned and replayed, not collected in this version"
             )
         elif not settings.endpoints(venue).ws_url or not settings.endpoints(venue).rest_url:
             yield Finding(

@@ -28,7 +28,7 @@ from surveillance_core.lake.read import latest_universe_day, read_universe, univ
 from surveillance_core.markets import Market, UniverseError, Venue
 from surveillance_core.settings import Settings
 from surveillance_core.venues.protocols import MarketChannel, SettledReader
-from surveillance_core.venues.registry import adapter_of
+from surveillance_core.venues.registry import adapter_of, live_adapter_of
 
 TICK_SECONDS = 0.05
 REPORT_SECONDS = 10.0
@@ -118,7 +118,7 @@ class VenueCollector:
         self._settings = settings
         self._lake = lake
         self._venue = venue
-        self._adapter = adapter_of(venue)
+        self._adapter = live_adapter_of(venue)
         self._clock = ReceiveClock()
         self._wall_clock = wall_clock
         self._engine = new_engine(settings, venue)

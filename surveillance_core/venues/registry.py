@@ -10,6 +10,9 @@ from typing import Protocol
 from surveillance_core.books import tick_of
 from surveillance_core.markets import Market, Venue
 from surveillance_core.settings import ConfigurationError
+from surveillance_core.venues.kalshi import rest as kalshi_rest
+from surveillance_core.venues.kalshi import wire as kalshi_wire
+from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.polymarket import rest as polymarket_rest
 from surveillance_core.venues.polymarket import wire as polymarket_wire
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
@@ -57,13 +60,30 @@ class VenueAdapter:
     unsubscribe_frames: Callable[[Sequence[str]], Iterator[str]]
     ping: str | None
     """Text frame sent to keep a connection alive, None where the venue wants none."""
+    live: bool = True
+    """Whether the collector can hold its connections; otherwise it is scanned and replayed."""
 
 
 def _polymarket_channel(on_settled: SettledReader | None, interval_ns: int) -> MarketChannel:
     return PolymarketChannel(on_settled, hash_interval_ns=interval_ns)
 
 
+def _kalshi_channel(on_settled: SettledReader | None, interval_ns: int) -> MarketChannel:
+    del interval_ns  # every frame is numbered: there is nothing to space out
+    return KalshiChannel(on_settled)
+
+
 _ADAPTERS = {
+    Venue.KALSHI: VenueAdapter(
+        venue=Venue.KALSHI,
+        discover=kalshi_rest.discover,
+        new_channel=_kalshi_channel,
+        subscribe_frames=kalshi_wire.subscribe_frames,
+        unsubscribe_frames=kalshi_wire.unsubscribe_frames,
+        ping=None,
+        # its commands name the connection's subscriptions and its handshake is signed
+        live=False,
+    ),
     Venue.POLYMARKET: VenueAdapter(
         venue=Venue.POLYMARKET,
         discover=polymarket_rest.discover,
@@ -81,6 +101,17 @@ def adapter_of(venue: Venue) -> VenueAdapter:
     if adapter is None:
         raise ConfigurationError(
             f"venues.{venue}.enabled: this version has no adapter for {venue}; set it to false"
+        )
+    return adapter
+
+
+def live_adapter_of(venue: Venue) -> VenueAdapter:
+    """The adapter of a venue that can be collected; raises ``ConfigurationError`` otherwise."""
+    adapter = adapter_of(venue)
+    if not adapter.live:
+        raise ConfigurationError(
+            f"venues.{venue}.enabled: this version scans {venue} and replays recordings of it, but "
+            f"does not collect it yet; set it to false, or name another --venue"
         )
     return adapter
 

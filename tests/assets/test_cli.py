@@ -85,12 +85,11 @@ def test_a_bad_configuration_names_the_key_and_exits_78(
     assert "Traceback" not in result.output
 
 
-def test_scan_wants_a_venue_and_refuses_one_without_an_adapter(tmp_path: Path) -> None:
+def test_scan_wants_a_venue(tmp_path: Path) -> None:
     data = str(tmp_path / "lake")
     assert runner.invoke(app, ["scan", "--data-dir", data]).exit_code == 2
-    kalshi = runner.invoke(app, ["scan", "--venue", "kalshi", "--data-dir", data])
-    assert kalshi.exit_code == 78
-    assert "no adapter for kalshi" in kalshi.stderr
+    both = ["scan", "--venue", "polymarket", "--all-venues", "--data-dir", data]
+    assert runner.invoke(app, both).exit_code == 2
 
 
 def test_an_empty_day_summarizes_to_nothing(tmp_path: Path) -> None:

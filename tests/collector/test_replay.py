@@ -22,10 +22,6 @@ from surveillance_core.lake.read import scan_table
 from surveillance_core.lake.schemas import COVERAGE, SNAPSHOTS, TRADES
 from surveillance_core.markets import Venue
 from surveillance_core.settings import load_settings
-from surveillance_core.venues import registry
-from surveillance_core.venues.kalshi import wire as kalshi_wire
-from surveillance_core.venues.kalshi.channel import KalshiChannel
-from surveillance_core.venues.protocols import SettledReader
 from surveillance_core.venues.simulated.truth import compare_books, compare_trades
 
 from .worlds import MS, SECOND, START_NS, VENUE, capture_lines, frame_of, lake_rows, recorded
@@ -253,7 +249,6 @@ def test_a_reconnection_in_a_recording_is_an_untrusted_interval(
     ("arguments", "code", "said"),
     [
         (("missing.jsonl",), 2, "no such file"),
-        (("frames.jsonl", "--venue", "kalshi"), 78, "kalshi"),
     ],
 )
 def test_what_cannot_be_replayed_is_named(
@@ -267,27 +262,6 @@ def test_what_cannot_be_replayed_is_named(
 
 
 # ── a venue that numbers its frames ──────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def kalshi(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kalshi's socket, whatever else of the venue this version has."""
-
-    def new_channel(on_settled: SettledReader | None, interval_ns: int) -> KalshiChannel:
-        del interval_ns
-        return KalshiChannel(on_settled)
-
-    adapter = registry.VenueAdapter(
-        **vars(registry.adapter_of(Venue.POLYMARKET))
-        | {
-            "venue": Venue.KALSHI,
-            "new_channel": new_channel,
-            "subscribe_frames": kalshi_wire.subscribe_frames,
-            "unsubscribe_frames": kalshi_wire.unsubscribe_frames,
-            "ping": None,
-        }
-    )
-    monkeypatch.setitem(registry._ADAPTERS, Venue.KALSHI, adapter)
 
 
 def _kalshi_lines() -> list[bytes]:
@@ -318,7 +292,6 @@ def _kalshi_lines() -> list[bytes]:
     return [json.dumps(line).encode() + b"\n" for line in lines]
 
 
-@pytest.mark.usefixtures("kalshi")
 def test_markets_are_followed_as_their_books_name_them(config: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "kalshi.jsonl", tmp_path / "out"
     path.write_bytes(b"".join(_kalshi_lines()))
@@ -340,7 +313,6 @@ def test_markets_are_followed_as_their_books_name_them(config: Path, tmp_path: P
     assert set(snapshots["trust"].to_list()) == {"verified"}
 
 
-@pytest.mark.usefixtures("kalshi")
 def test_a_hole_in_the_numbers_fails_the_verification(config: Path, tmp_path: Path) -> None:
     lines = _kalshi_lines()
     path = tmp_path / "gap.jsonl"
@@ -351,7 +323,6 @@ def test_a_hole_in_the_numbers_fails_the_verification(config: Path, tmp_path: Pa
     assert "seq.gaps = 1" in result.stderr
 
 
-@pytest.mark.usefixtures("kalshi")
 def test_a_level_below_nothing_fails_the_verification(config: Path, tmp_path: Path) -> None:
     lines = _kalshi_lines()
     path = tmp_path / "negative.jsonl"
@@ -363,7 +334,6 @@ def test_a_level_below_nothing_fails_the_verification(config: Path, tmp_path: Pa
     assert json.loads(result.stdout)["negative_levels"] == 1
 
 
-@pytest.mark.usefixtures("kalshi")
 def test_the_recordings_of_kalshi_verify(config: Path, shared: Path) -> None:
     paths = sorted((shared / "fixtures" / "captures" / "kalshi").glob("*.jsonl.gz"))
     if not paths:

@@ -380,7 +380,7 @@ async def test_a_failure_of_our_own_still_publishes_what_is_held(
     judge(lake, venue)
 
 
-async def test_a_venue_without_an_adapter_is_a_matter_of_configuration(
+async def test_a_venue_that_cannot_be_collected_is_a_matter_of_configuration(
     make_settings: MakeSettings, lake: Lake
 ) -> None:
     kalshi = next(venue for venue in type(VENUE) if venue is not VENUE)

@@ -9,7 +9,12 @@ import pytest
 
 from surveillance_core.markets import FeeTerms, Market, Outcome, Venue
 from surveillance_core.settings import ConfigurationError
-from surveillance_core.venues.registry import adapter_of, asset_terms, supported_venues
+from surveillance_core.venues.registry import (
+    adapter_of,
+    asset_terms,
+    live_adapter_of,
+    supported_venues,
+)
 
 MARKET = Market(
     venue=Venue.POLYMARKET,
@@ -36,11 +41,10 @@ def test_every_supported_venue_has_an_adapter_of_its_own_name() -> None:
     assert [adapter_of(venue).venue for venue in supported_venues()] == supported_venues()
 
 
-def test_a_venue_without_an_adapter_is_a_configuration_error() -> None:
-    missing = [venue for venue in Venue if venue not in supported_venues()]
-    for venue in missing:
-        with pytest.raises(ConfigurationError, match=rf"venues\.{venue}\.enabled"):
-            adapter_of(venue)
+def test_a_venue_that_cannot_be_collected_says_which_key_to_change() -> None:
+    assert live_adapter_of(Venue.POLYMARKET).live
+    with pytest.raises(ConfigurationError, match=r"venues\.kalshi\.enabled.*does not collect"):
+        live_adapter_of(Venue.KALSHI)
 
 
 def test_the_first_outcome_is_the_market_and_the_second_its_mirror() -> None:
