@@ -46,7 +46,9 @@ class _Stopped(Exception):
 
 def run(plan: DemoPlan, config: Path | None, say: Say) -> None:
     """Run until Ctrl-C or SIGTERM; then stop everything, the collector publishing what it holds."""
-    signal.signal(signal.SIGTERM, _stop)
+    # SIGINT by name: a process started in the background inherits it ignored
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     loaded = demo_settings(plan, config)
     environment = demo_environment(plan, loaded)
     lake = open_lake(loaded.settings, write=True)
@@ -79,7 +81,7 @@ def run(plan: DemoPlan, config: Path | None, say: Say) -> None:
             )
             say("Ctrl-C stops everything")
             _watch(group, lake, say)
-    except (_Stopped, KeyboardInterrupt):
+    except _Stopped:
         say("stopped; the lake stays where it is")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
 
-from surveillance_collector.following import Announcements, Followed
+from surveillance_collector.following import Followed
 from surveillance_collector.rows import (
     Reason,
     Row,
@@ -40,6 +40,7 @@ from surveillance_core.venues.protocols import (
     TickSizeChanged,
     Trade,
 )
+from surveillance_core.venues.recent import RecentKeys
 
 
 class Tier(StrEnum):
@@ -113,7 +114,7 @@ class Engine:
         self._deferred: dict[str, Followed] = {}
         self._now_ns = 0
         self._output = Output()
-        self._announcements = Announcements()
+        self._announcements = RecentKeys()
         self.frames = 0
         self.counts: Counter[str] = Counter()
         """Rows written, trades, doubts and mirror verdicts, by name."""
@@ -292,11 +293,11 @@ class Engine:
                     self.counts["tick_size_changes"] += 1
                     self._emit(LIFECYCLE, tick_size_row(event, recv_ns))
                 case MarketListed():
-                    if self._announcements.is_news("listed", event.market_id):
+                    if self._announcements.is_new(("listed", event.market_id)):
                         self.counts["listed"] += 1
                         self._emit(LIFECYCLE, listed_row(event, recv_ns))
                 case MarketResolved():
-                    if self._announcements.is_news("resolved", event.market_id):
+                    if self._announcements.is_new(("resolved", event.market_id)):
                         self.counts["resolved"] += 1
                         self._emit(LIFECYCLE, resolved_row(event, recv_ns))
                         self._close_market(event.market_id, recv_ns)

@@ -1,13 +1,10 @@
-"""What the engine remembers: each asset it follows, and what venues have announced. Pure."""
+"""One asset on one connection, as the engine follows it. Pure."""
 
 from __future__ import annotations
 
 from surveillance_collector.coverage import CoverageLine
 from surveillance_core.books import BookState
 from surveillance_core.venues.protocols import AssetTerms
-
-REMEMBERED = 50_000
-"""Announcements kept to recognise a repeat."""
 
 
 class Followed:
@@ -41,21 +38,3 @@ class Followed:
         self.ever_opened = False
         self.last_row_ns = 0
         self.sampled_version = -1
-
-
-class Announcements:
-    """Listings and results seen: venues repeat them, and on every connection."""
-
-    def __init__(self, limit: int = REMEMBERED) -> None:
-        self._limit = limit
-        self._seen: dict[tuple[str, str], None] = {}
-
-    def is_news(self, event: str, market_id: str) -> bool:
-        """Whether this was not announced before; remembers it."""
-        key = (event, market_id)
-        if key in self._seen:
-            return False
-        self._seen[key] = None
-        if len(self._seen) > self._limit:
-            self._seen.pop(next(iter(self._seen)))
-        return True

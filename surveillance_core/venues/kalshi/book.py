@@ -6,7 +6,6 @@ in integer units, so that a level which the venue has emptied is empty here too.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 from math import inf
@@ -235,28 +234,6 @@ def book_of(body: SnapshotBody, *, use_yes_price: bool) -> OrderBook | None:
             for tick, units in no.items()
         },
     )
-
-
-REMEMBERED_PRINTS = 50_000
-"""Prints kept to recognise a repeat."""
-
-
-class RememberedPrints:
-    """The last trades' ids, to recognise a repeat."""
-
-    def __init__(self) -> None:
-        self._ids: OrderedDict[str, None] = OrderedDict()
-
-    def is_repeat(self, trade_id: str | None) -> bool:
-        """Whether the trade was seen before; it is remembered from now on."""
-        if trade_id is None:
-            return False
-        if trade_id in self._ids:
-            return True
-        self._ids[trade_id] = None
-        if len(self._ids) > REMEMBERED_PRINTS:
-            self._ids.popitem(last=False)
-        return False
 
 
 def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:

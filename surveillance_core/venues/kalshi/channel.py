@@ -17,7 +17,6 @@ import msgspec
 from surveillance_core.books import Trust
 from surveillance_core.venues.kalshi.book import (
     KalshiBook,
-    RememberedPrints,
     announcement_of,
     book_of,
     finest_step,
@@ -64,6 +63,7 @@ from surveillance_core.venues.protocols import (
     SettledReader,
     TickSizeChanged,
 )
+from surveillance_core.venues.recent import RecentKeys
 
 BATCH_GAP_NS = 50_000_000
 """Silence after which an engine event is taken to be whole."""
@@ -102,7 +102,7 @@ class KalshiChannel:
         self.commands = Subscriptions(use_yes_price=use_yes_price)
         """Frames to send: subscribe, unsubscribe, resync, by asset ids."""
         self._by_ticker: dict[str, KalshiBook] = {}
-        self._prints = RememberedPrints()
+        self._prints = RecentKeys()
 
     # ── assets ───────────────────────────────────────────────────────────────────────────────
 
@@ -337,7 +337,7 @@ class KalshiChannel:
             detail = f"{body.yes_price_dollars} {body.count_fp}"
             events.append(rejected("malformed_trade", detail, frame))
             return
-        if self._prints.is_repeat(trade.transaction_id):
+        if trade.transaction_id is not None and not self._prints.is_new(trade.transaction_id):
             self.ignored["repeated_trade"] += 1
             return
         if body.is_block_trade:

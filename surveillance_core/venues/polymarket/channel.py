@@ -8,7 +8,7 @@ in each change and each ``book`` frame are what a loss shows up in.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import cast
@@ -18,6 +18,7 @@ import msgspec
 from surveillance_core.books import TICK_OF, TICKS_PER_DOLLAR, OrderBook, Trust
 from surveillance_core.venues.polymarket.book import PolymarketBook, side_of
 from surveillance_core.venues.polymarket.integrity import spell_last_trade
+from surveillance_core.venues.polymarket.prints import canonical_trade, print_key
 from surveillance_core.venues.polymarket.salvage import Broken, ControlText, salvage_frame
 from surveillance_core.venues.polymarket.wire import (
     TYPE_NAMES,
@@ -41,16 +42,12 @@ from surveillance_core.venues.protocols import (
     Opened,
     Rejected,
     SettledReader,
-    Side,
     TickSizeChanged,
-    Trade,
 )
+from surveillance_core.venues.recent import RecentKeys
 
 BATCH_GAP_NS = 50_000_000
 """Silence after which a batch is taken to be whole (reference 3.6)."""
-
-REMEMBERED_PRINTS = 50_000
-"""Prints kept to recognise a repeat; the venue repeats within seconds."""
 
 LATE_MESSAGES = 50
 """Messages in a row older than the book's snapshot after which the snapshot is not believed."""
@@ -84,7 +81,7 @@ class PolymarketChannel:
         self.crossed_at_batch_end = 0
         self._on_settled = on_settled
         self._hash_interval_ns = hash_interval_ns
-        self._prints: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        self._prints = RecentKeys()
 
     def follow(self, assets: Iterable[AssetTerms]) -> None:
         for terms in assets:
@@ -319,35 +316,12 @@ class PolymarketChannel:
             events.append(_rejected("malformed_trade", f"{message.price} {message.size}", frame))
             return
         self._remember_last_trade(state, spell_last_trade(tick))
-        outcome_id, price = message.asset_id, tick
-        side = Side(message.side.lower()) if message.side else None
-        terms = state.terms
-        if not terms.primary and terms.mirror_id is not None:
-            outcome_id, price = terms.mirror_id, TICKS_PER_DOLLAR - tick
-            if side is not None:
-                side = Side.SELL if side is Side.BUY else Side.BUY
-        if message.transaction_hash:
-            key = (message.transaction_hash, outcome_id, side, price, message.size)
-            if key in self._prints:
-                self.ignored["repeated_trade"] += 1
-                return
-            self._prints[key] = None
-            if len(self._prints) > REMEMBERED_PRINTS:
-                self._prints.popitem(last=False)
-        events.append(
-            Trade(
-                market_id=state.market_id,
-                outcome_id=outcome_id,
-                price=price,
-                size=message.size,
-                taker_side=side,
-                printed_outcome_id=message.asset_id,
-                printed_price=tick,
-                ts_venue_ms=message.timestamp,
-                transaction_id=message.transaction_hash or None,
-                fee_rate_bps=message.fee_rate_bps or None,
-            )
-        )
+        trade = canonical_trade(message, tick, state.terms)
+        key = print_key(trade)
+        if key is not None and not self._prints.is_new(key):
+            self.ignored["repeated_trade"] += 1
+            return
+        events.append(trade)
 
     def _change_tick(
         self,

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surveillance_core.books import BookState, OrderBook, Trust
-from surveillance_core.venues.kalshi.book import REMEMBERED_PRINTS
 from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.protocols import (
     AssetTerms,
@@ -27,6 +26,7 @@ from surveillance_core.venues.protocols import (
     TickSizeChanged,
     Trade,
 )
+from surveillance_core.venues.recent import REMEMBERED
 
 Json = dict[str, Any]
 T0 = 1_788_264_000_000
@@ -377,10 +377,10 @@ def test_a_print_of_the_old_era_is_read(line: Line) -> None:
 
 
 def test_repeats_are_remembered_within_bounds(line: Line) -> None:
-    for number in range(REMEMBERED_PRINTS + 1):
+    for number in range(REMEMBERED + 1):
         _trade(line, str(number))
     assert _kinds(_trade(line, "0")) == [Trade]
-    assert _trade(line, str(REMEMBERED_PRINTS)) == []
+    assert _trade(line, str(REMEMBERED)) == []
 
 
 def test_the_ticker_is_a_witness_only(line: Line) -> None:

@@ -17,7 +17,6 @@ from surveillance_core.books import TICKS_PER_DOLLAR, BookState, OrderBook, Trus
 from surveillance_core.venues.polymarket.channel import (
     BATCH_GAP_NS,
     LATE_MESSAGES,
-    REMEMBERED_PRINTS,
     TYPES_NAMED,
     PolymarketChannel,
 )
@@ -580,17 +579,6 @@ def test_prints_without_a_transaction_are_never_taken_for_repeats(line: Line) ->
     trades = line.send(bare, bare)
     assert len(trades) == 2
     assert all(isinstance(t, Trade) and t.transaction_id is None for t in trades)
-
-
-def test_remembered_prints_are_bounded(line: Line) -> None:
-    channel = line.channel
-    for number in range(REMEMBERED_PRINTS + 50):
-        channel._prints[(str(number),)] = None
-    channel._prints.clear()
-    channel._prints.update({(number,): None for number in range(REMEMBERED_PRINTS)})
-    line.send(_print(YES, "0.6", "BUY"))
-    assert len(channel._prints) == REMEMBERED_PRINTS
-    assert line.send(_print(YES, "0.6", "BUY")) == []
 
 
 @pytest.mark.parametrize(

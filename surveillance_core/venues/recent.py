@@ -1,0 +1,36 @@
+"""Recognising repeats: venues send prints, listings and results more than once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+REMEMBERED = 50_000
+"""Keys kept; venues repeat within seconds."""
+
+
+class RecentKeys:
+    """The last keys seen, the oldest forgotten first.
+
+    Examples
+    --------
+    >>> recent = RecentKeys(limit=2)
+    >>> [recent.is_new(key) for key in ("a", "a", "b", "c", "a")]
+    [True, False, True, True, True]
+    """
+
+    def __init__(self, limit: int = REMEMBERED) -> None:
+        self._limit = limit
+        self._seen: dict[Hashable, None] = {}
+
+    def is_new(self, key: Hashable) -> bool:
+        """Whether the key is not among the last ones; it is from now on."""
+        if key in self._seen:
+            return False
+        self._seen[key] = None
+        if len(self._seen) > self._limit:
+            self._seen.pop(next(iter(self._seen)))
+        return True
+
+    def __len__(self) -> int:
+        """Keys remembered."""
+        return len(self._seen)
