@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from benchmarks.harness import Row, Scale, run_in_turn
-from surveillance_core.venues.simulated.history import record_history
+from surveillance_core.venues.simulated.polymarket.history import record_history
 from surveillance_core.venues.simulated.world import World
 
 NAME = "simulated venue"

@@ -14,7 +14,7 @@ import msgspec
 
 from benchmarks.harness import Row, Scale, at_least, run_in_turn
 from surveillance_core.venues.polymarket.discovery import EventReader
-from surveillance_core.venues.simulated.gamma import event_object
+from surveillance_core.venues.simulated.polymarket.gamma import event_object
 from surveillance_core.venues.simulated.world import World
 
 NAME = "universe discovery"

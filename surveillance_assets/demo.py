@@ -29,7 +29,8 @@ from surveillance_core.lake.read import read_universe, scan_table
 from surveillance_core.lake.schemas import COLLECTED, COVERAGE, SNAPSHOTS, STATS, TRADES
 from surveillance_core.markets import Venue
 from surveillance_core.settings import LoadedSettings, load_settings
-from surveillance_core.venues.simulated.truth import compare_books, compare_trades, read_truth
+from surveillance_core.venues.simulated.judge import compare_books, compare_trades
+from surveillance_core.venues.simulated.truth import read_truth
 
 VENUE = Venue.POLYMARKET
 START_SECONDS = 90.0

@@ -16,8 +16,8 @@ import zstandard
 from surveillance_core.books import SPELLING
 from surveillance_core.command_line import CommandFailed
 from surveillance_core.settings import Settings
-from surveillance_core.venues.simulated.history import record_history
-from surveillance_core.venues.simulated.replay import CaptureSource
+from surveillance_core.venues.simulated.polymarket.history import record_history
+from surveillance_core.venues.simulated.polymarket.replay import CaptureSource
 from surveillance_core.venues.simulated.servers import SimulatedPolymarket
 from surveillance_core.venues.simulated.world import World
 
@@ -96,18 +96,18 @@ def _capture_lines(world: World, until_ms: int) -> Iterator[bytes]:
     opened_ns = world.start_ms * 1_000_000
     yield encode({"recv_ns": opened_ns, "conn": "c1", "event": "connected"}) + b"\n"
     for market in world.tradable:
-        for token in (market.yes_token, market.no_token):
+        for token in (market.yes_id, market.no_id):
             yield (
                 encode(
                     {
                         "recv_ns": opened_ns,
                         "conn": "c1",
                         "event": "asset",
-                        "market": market.condition_id,
+                        "market": market.market_id,
                         "asset_id": token,
                         "min_order_size": "5",
-                        "tick_size": SPELLING[market.tick],
-                        "neg_risk": market.neg_risk,
+                        "tick_size": SPELLING[market.grid.finest],
+                        "neg_risk": world.event_of[market.index].exclusive,
                     }
                 )
                 + b"\n"

@@ -17,7 +17,7 @@ from surveillance_core.lake.schemas import COVERAGE, SNAPSHOTS, TRADES
 from surveillance_core.markets import Market
 from surveillance_core.settings import Settings
 from surveillance_core.venues.simulated.servers import SimulatedPolymarket
-from surveillance_core.venues.simulated.truth import compare_books, compare_trades
+from surveillance_core.venues.simulated.judge import compare_books, compare_trades
 from surveillance_core.venues.simulated.world import World
 
 from .worlds import VENUE, lake_rows, universe_of
@@ -91,7 +91,7 @@ def judge(lake: Lake, venue: SimulatedPolymarket, *, rows: int = 1) -> None:
 
 def trusted_windows(lake: Lake, venue: SimulatedPolymarket) -> dict[str, list[tuple[int, int]]]:
     """When each token was followed and trusted, nanoseconds."""
-    other = {m.yes_token: m.no_token for m in world_of(venue).tradable}
+    other = {m.yes_id: m.no_id for m in world_of(venue).tradable}
     windows: dict[str, list[tuple[int, int]]] = {}
     for row in trust(lake).iter_rows(named=True):
         if row["state"] == "trusted":

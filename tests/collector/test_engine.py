@@ -15,7 +15,7 @@ from surveillance_collector.engine import Resubscribe, Tier
 from surveillance_core.books import BookStatus
 from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADES
 from surveillance_core.venues.polymarket.channel import BATCH_GAP_NS, PolymarketChannel
-from surveillance_core.venues.simulated.truth import compare_books, compare_trades
+from surveillance_core.venues.simulated.judge import compare_books, compare_trades
 
 from .worlds import (
     MS,
@@ -123,7 +123,7 @@ def test_rows_sit_on_the_grid_or_where_a_batch_became_whole() -> None:
 
 
 def test_a_book_is_never_read_inside_a_batch() -> None:
-    recording = recorded(2, seconds=120, rate=20.0)
+    recording = recorded(5, seconds=120, rate=20.0)
     # read as fast as frames come, so that every crossed moment would be met
     _, emitted = run_engine(recording, sampled(1))
     assert _crossed_instants(recording) > 3, "the history never crosses: nothing is tested"

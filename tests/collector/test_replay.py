@@ -22,7 +22,7 @@ from surveillance_core.lake.read import scan_table
 from surveillance_core.lake.schemas import COVERAGE, SNAPSHOTS, TRADES
 from surveillance_core.markets import Venue
 from surveillance_core.settings import load_settings
-from surveillance_core.venues.simulated.truth import compare_books, compare_trades
+from surveillance_core.venues.simulated.judge import compare_books, compare_trades
 
 from .worlds import MS, SECOND, START_NS, VENUE, capture_lines, frame_of, lake_rows, recorded
 
@@ -47,6 +47,8 @@ def _tampered(lines: list[bytes]) -> list[bytes]:
     at = next(
         n for n, line in enumerate(lines)
         if n > len(lines) // 2 and b"price_change" in line and rb"\"size\":\"0\"" not in line
+        # the whole book that follows a fill would mend it at once
+        and b"price_change" in lines[n + 1] and b'"event_type\\":\\"book' not in lines[n + 2]
     )  # fmt: skip
     frame = json.loads(lines[at])
     changes = json.loads(frame["frame"])

@@ -24,7 +24,7 @@ from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.polymarket.integrity import HashTerms, hash_book, spell_size
 from surveillance_core.venues.protocols import AssetTerms
 from surveillance_core.venues.registry import asset_terms
-from surveillance_core.venues.simulated.history import record_history
+from surveillance_core.venues.simulated.polymarket.history import record_history
 from surveillance_core.venues.simulated.truth import Truth, TruthLog
 from surveillance_core.venues.simulated.world import World
 
@@ -78,13 +78,13 @@ def universe_of(world: World) -> list[Market]:
     """Every tradable market of a world, an event a group."""
     return [
         listed_market(
-            listing.condition_id,
+            listing.market_id,
             group=event.event_id,
             volume=float(1_000 - listing.index),
-            title=listing.question,
-            tokens=(listing.yes_token, listing.no_token),
-            tick=listing.tick / 10_000,
-            neg_risk=listing.neg_risk,
+            title=listing.title,
+            tokens=(listing.yes_id, listing.no_id),
+            tick=listing.grid.finest / 10_000,
+            neg_risk=event.exclusive,
         )
         for event in world.events
         for listing in event.markets

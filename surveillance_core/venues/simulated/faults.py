@@ -1,12 +1,13 @@
 """Faults to order: what can go wrong with a venue, queued by a test and met by the servers.
 
 Pure state: nothing happens here. The REST side asks ``take_rest`` for each request, the socket side
-``take_socket`` at each turn of its pump.
+``take_socket`` and ``take_stream`` at each turn of its pump, ``take_handshake`` for each handshake.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
@@ -55,12 +56,87 @@ class Stall(msgspec.Struct, frozen=True):
 SocketFault = Inject | Drop | Stall
 
 
-class Faults:
-    """The faults waiting to happen, in the order they were asked for."""
+class Skip(msgspec.Struct, frozen=True):
+    """Withhold so many numbered frames of data on each connection; their numbers are used up."""
 
-    def __init__(self) -> None:
+    frames: int
+
+
+class Duplicate(msgspec.Struct, frozen=True):
+    """Send the next so many numbered frames twice."""
+
+    frames: int
+
+
+class Reorder(msgspec.Struct, frozen=True):
+    """Swap the next two numbered frames."""
+
+
+class HalfOpen(msgspec.Struct, frozen=True):
+    """Send and answer nothing, pings included, for so many seconds of wall time; then cut."""
+
+    seconds: float
+
+
+class Slow(msgspec.Struct, frozen=True):
+    """Delay each of the next so many frames by seconds of wall time."""
+
+    seconds: float
+    frames: int
+
+
+class Fail(msgspec.Struct, frozen=True):
+    """End streams with a terminal error: 10 those of books, 25 all of them and the connection."""
+
+    code: int
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Answer the next so many handshakes with an HTTP status."""
+
+    status: int
+    times: int
+
+
+StreamFault = Skip | Duplicate | Reorder | HalfOpen | Slow | Fail
+"""Faults of a venue whose connections carry numbered streams."""
+
+Fault = RestFault | SocketFault | StreamFault | Refuse
+
+
+class Faults:
+    """The faults waiting to happen, in the order they were asked for.
+
+    Parameters
+    ----------
+    schedule
+        Faults that order themselves, each with the venue's time in milliseconds; see ``meet``.
+    """
+
+    def __init__(self, schedule: Iterable[tuple[int, Fault]] = ()) -> None:
         self._rest: list[RestFault] = []
         self._socket: deque[SocketFault] = deque()
+        self._stream: deque[StreamFault] = deque()
+        self._refusals: deque[int] = deque()
+        # stable: faults of one moment keep the order they were given in
+        self._schedule = deque(sorted(schedule, key=lambda item: item[0]))
+
+    def meet(self, now_ms: int) -> None:
+        """Order what the schedule has until then."""
+        while self._schedule and self._schedule[0][0] <= now_ms:
+            self.order(self._schedule.popleft()[1])
+
+    def order(self, fault: Fault) -> None:
+        """Have a fault happen next."""
+        if isinstance(fault, RestFault):
+            # a fault counts itself off: the schedule's own is left as it was written
+            self._rest.append(msgspec.structs.replace(fault))
+        elif isinstance(fault, Refuse):
+            self._refusals.extend([fault.status] * fault.times)
+        elif isinstance(fault, SocketFault):
+            self._socket.append(fault)
+        else:
+            self._stream.append(fault)
 
     def fail_requests(
         self, path: str, status: int, *, retry_after: float | None = None, times: int = 1
@@ -120,3 +196,13 @@ class Faults:
         due = list(self._socket)
         self._socket.clear()
         return due
+
+    def take_stream(self) -> list[StreamFault]:
+        """The faults of numbered streams that are due, in order."""
+        due = list(self._stream)
+        self._stream.clear()
+        return due
+
+    def take_handshake(self) -> int | None:
+        """The status that this handshake is refused with, counted off."""
+        return self._refusals.popleft() if self._refusals else None

@@ -1,12 +1,17 @@
-"""One simulated market's order book: makers around a latent probability, takers against them.
+"""One simulated market's order book: makers who learn, takers of whom some know more.
 
 Pure: the random generator and the time come from the world. Sizes are integers in hundredths of a
 contract, so that every size is spelled exactly on the wire; prices are ticks of 0.0001 dollars.
+
+Makers do not see the probability. They quote around an estimate that news moves towards it, that
+each trade moves the taker's way, and whose spread widens with the losses of their fills. Informed
+takers see the probability and trade where a quote is wrong by more than they pay.
 """
 
 from __future__ import annotations
 
-from math import exp, log, sqrt
+from bisect import bisect_left, bisect_right
+from math import exp
 from random import Random
 from typing import Final
 
@@ -14,19 +19,22 @@ import msgspec
 
 from surveillance_core.books import TICKS_PER_DOLLAR
 from surveillance_core.venues.protocols import Side
-from surveillance_core.venues.simulated.listings import MarketListing
+from surveillance_core.venues.simulated.latents import Latent
+from surveillance_core.venues.simulated.listings import CENT, MarketListing, PriceGrid
 
 Levels = tuple[tuple[int, float], ...]
-"""Levels in the venue's order, best last: (ticks, contracts)."""
+"""Levels in Polymarket's order, best last: (ticks, contracts)."""
 
-FINE_TICK: Final = 10
-COARSE_TICK: Final = 100
 FINE_ABOVE: Final = 9_600
 FINE_BELOW: Final = 400
-"""Past 0.96 and 0.04 the venue refines the price grid (reference 3.5)."""
+"""Past 0.96 and 0.04 Polymarket refines the price grid (reference polymarket.md 3.5)."""
 
 HOUR_MS: Final = 3_600_000
 _LEAST_SIZE: Final = 500
+_NEWS_AN_HOUR: Final = 8.0
+"""How fast makers' estimate follows the probability without any trade."""
+_LEARNED: Final = 0.1
+"""Weight of the last fill in makers' running loss."""
 
 
 class LevelSet(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +43,8 @@ class LevelSet(msgspec.Struct, frozen=True, gc=False):
     bid: bool
     tick: int
     size: float
+    before: float
+    """Contracts that rested there."""
 
 
 class TradeEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +55,7 @@ class TradeEvent(msgspec.Struct, frozen=True, kw_only=True):
     side: Side
     """The taker's side on Yes."""
     on_yes: bool
-    """Whether the taker's order, and so the print, is on the Yes token."""
+    """Whether the taker's order, and so the print, is on the Yes outcome."""
     transaction_hash: str
     informed: bool
     print_ms: int
@@ -53,7 +63,7 @@ class TradeEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def printed_price(self) -> int:
-        """The price on the token the print is on."""
+        """The price on the outcome the print is on."""
         return self.price if self.on_yes else TICKS_PER_DOLLAR - self.price
 
 
@@ -68,71 +78,57 @@ class EngineEvent(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[LevelSet, ...]
     """In the order sent; the first may cross the book, the last never leaves it crossed."""
     trade: TradeEvent | None
-    old_tick: int | None
-    """Tick size before, where this batch changes it; such a batch changes no level."""
-    tick: int
-    """Tick size after, in ticks of 0.0001 dollars."""
+    old_grid: PriceGrid | None
+    """Price grid before, where this batch changes it; such a batch changes no level."""
+    grid: PriceGrid
     last_trade_price: str
-    """As the hash of this batch covers it."""
+    """As Polymarket's hash of this batch covers it."""
     bids: Levels
     """Ascending."""
     asks: Levels
     """Descending."""
 
 
-class Latent:
-    """Probabilities of an event's atoms; each moves as a martingale and they sum to 1."""
-
-    __slots__ = ("weights",)
-
-    def __init__(self, weights: tuple[float, ...]) -> None:
-        self.weights = list(weights)
-
-    def probability(self, atoms: tuple[int, ...]) -> float:
-        """Probability that one of the atoms happens."""
-        weights = self.weights
-        return sum(weights[atom] for atom in atoms)
-
-    def move(self, atoms: tuple[int, ...], target: float) -> None:
-        """Give the atoms ``target`` together, scaling them and the others in proportion.
-
-        In proportion every other set's probability moves as a martingale too, and nested sets
-        stay nested.
-        """
-        p = self.probability(atoms)
-        if not 0.0 < p < 1.0:
-            return
-        inside, outside = target / p, (1.0 - target) / (1.0 - p)
-        members = frozenset(atoms)
-        self.weights = [
-            weight * (inside if atom in members else outside)
-            for atom, weight in enumerate(self.weights)
-        ]
-
-
 def spell_last_trade(tick: int) -> str:
-    """The last trade price as the venue spells it: three decimals, four where three cannot say."""
+    """The last trade price as Polymarket spells it: three decimals, four where they are needed."""
     price = tick / TICKS_PER_DOLLAR
     return f"{price:.4f}" if tick % 10 else f"{price:.3f}"
 
 
 class MarketEngine:
-    """The matching engine of one market and everybody who trades in it."""
+    """The matching engine of one market and everybody who trades in it.
+
+    Parameters
+    ----------
+    rng
+        Shared with the world: what happens after the opening.
+    ts_ms
+        When the book opened.
+    seed
+        Decides the opening book alone, so that it does not matter when the engine is made.
+    finer
+        The grid that Polymarket goes over to at the edges; None where it never does.
+    """
 
     __slots__ = (
         "_due_price",
         "_jumps",
         "_late_hash_share",
         "_latent",
+        "_loss",
         "_moved_ms",
         "_rng",
+        "_signed_price",
         "_spread",
         "_volatility",
         "asks",
         "bids",
         "depth",
+        "estimate",
+        "finer",
         "fragile",
         "grid",
+        "held_until_ms",
         "last_price",
         "last_trade_price",
         "listing",
@@ -148,11 +144,15 @@ class MarketEngine:
         rng: Random,
         ts_ms: int,
         *,
+        seed: str,
+        finer: PriceGrid | None = None,
         late_hash_share: float = 0.5,
     ) -> None:
+        opening = Random(seed)
         self.listing = listing
         self.ts_ms = ts_ms
-        self.grid = listing.tick
+        self.grid = listing.grid
+        self.finer = finer
         self.bids: dict[int, int] = {}
         self.asks: dict[int, int] = {}
         self.last_price: int | None = None
@@ -161,19 +161,26 @@ class MarketEngine:
         """When the print in flight is due; one is in flight at a time."""
         self.volume = 0.0
         """Dollars traded since the start."""
-        self.fragile = rng.random() < 0.06
-        self.depth = 3 if self.fragile else rng.randint(16, 30)
+        self.held_until_ms = 0
+        """Until then nobody moves: the book is as it was imposed."""
+        self.estimate = latent.initial_probability(listing.atoms)
+        """What makers take the probability for."""
+        self.fragile = opening.random() < 0.06
+        self.depth = 3 if self.fragile else opening.randint(16, 30)
         self._due_price = ""
         self._late_hash_share = late_hash_share
         self._latent = latent
         self._moved_ms = ts_ms
-        self._rng = rng
-        self._spread = rng.choice((0.004, 0.006, 0.01))
-        self._volatility = rng.uniform(0.15, 0.9)
-        self._jumps = rng.uniform(0.05, 0.6)
+        self._rng = opening
+        self._spread = opening.choice((0.004, 0.006, 0.01))
+        self._volatility = opening.uniform(0.15, 0.9)
+        self._jumps = opening.uniform(0.05, 0.6)
+        self._loss = 0.0
+        self._signed_price: tuple[int, float] | None = None
         for _ in range(2 * self.depth):
             self._place(bid=True)
             self._place(bid=False)
+        self._rng = rng
 
     @property
     def probability(self) -> float:
@@ -182,47 +189,95 @@ class MarketEngine:
 
     def step(self, ts_ms: int, trade_share: float, informed_share: float) -> EngineEvent | None:
         """Let one thing happen; None where nothing could."""
+        if ts_ms < self.held_until_ms:
+            return None
         self._evolve(ts_ms)
-        if self._due_price and ts_ms >= self.print_ms:
-            self.last_trade_price, self._due_price = self._due_price, ""
-        if self.grid == COARSE_TICK and self._past_the_edge():
-            self.grid = FINE_TICK
-            return self._event(ts_ms, [], None, COARSE_TICK)
+        if self.finer is not None and self.grid is not self.finer and self._past_the_edge():
+            old, self.grid = self.grid, self.finer
+            return self._event(ts_ms, [], None, old)
         rng = self._rng
-        low, high = self._limits()
-        stale_bids = sorted((tick for tick in self.bids if tick > low), reverse=True)
-        stale_asks = sorted(tick for tick in self.asks if tick < high)
         free = ts_ms > self.print_ms
         changes: list[LevelSet] = []
         trade: TradeEvent | None = None
-        if stale_bids or stale_asks:
-            side = Side.SELL if stale_bids else Side.BUY
-            if free and rng.random() < informed_share:
-                trade = self._take(ts_ms, side, informed=True, changes=changes)
-            else:
+        side = self._mispriced()
+        if side is not None and free and rng.random() < informed_share:
+            trade = self._take(ts_ms, side, informed=True, changes=changes)
+        if not changes:
+            low, high = self._limits()
+            stale_bids = sorted((tick for tick in self.bids if tick > low), reverse=True)
+            stale_asks = sorted(tick for tick in self.asks if tick < high)
+            if stale_bids or stale_asks:
                 # a price that moved is pulled by everybody who quoted it: one batch, k levels
                 for tick in (stale_bids or stale_asks)[: rng.randint(1, 6)]:
                     self._set(bool(stale_bids), tick, 0, changes)
-        elif free and rng.random() < trade_share:
-            side = Side.BUY if rng.random() < 0.5 else Side.SELL
-            informed = rng.random() < informed_share
-            trade = self._take(ts_ms, side, informed=informed, changes=changes)
-            if informed and trade is not None:
-                self._reveal(side)
+            elif free and rng.random() < trade_share:
+                side = Side.BUY if rng.random() < 0.5 else Side.SELL
+                informed = rng.random() < informed_share
+                trade = self._take(ts_ms, side, informed=informed, changes=changes)
+                if informed and trade is not None:
+                    self._reveal(side)
         if not changes:
             self._requote(changes)
         return self._event(ts_ms, changes, trade, None) if changes else None
 
+    def clear(self, ts_ms: int) -> EngineEvent | None:
+        """Everybody leaves: trading has ended."""
+        changes: list[LevelSet] = []
+        for bid, side in ((True, self.bids), (False, self.asks)):
+            for tick in list(side):
+                self._set(bid, tick, 0, changes)
+        self.held_until_ms = 0
+        return self._event(self._next_ms(ts_ms), changes, None, None) if changes else None
+
+    def impose(self, ts_ms: int, until_ms: int, *, bid: bool, tick: int, size: int) -> EngineEvent:
+        """Put an order at a price, taking what stands against it away, and let nobody move.
+
+        ``size`` is in hundredths of a contract.
+        """
+        changes: list[LevelSet] = []
+        against = self.asks if bid else self.bids
+        for other in [t for t in against if (t <= tick if bid else t >= tick)]:
+            self._set(not bid, other, 0, changes)
+        mine = self.bids if bid else self.asks
+        for other in [t for t in mine if (t > tick if bid else t < tick)]:
+            self._set(bid, other, 0, changes)
+        self._set(bid, tick, size, changes)
+        self.held_until_ms = until_ms
+        return self._event(self._next_ms(ts_ms), changes, None, None)
+
+    def release(self, ts_ms: int, *, bid: bool, tick: int) -> EngineEvent | None:
+        """Take an imposed order away."""
+        self.held_until_ms = 0
+        changes: list[LevelSet] = []
+        if tick in (self.bids if bid else self.asks):
+            self._set(bid, tick, 0, changes)
+        return self._event(self._next_ms(ts_ms), changes, None, None) if changes else None
+
+    def last_trade_at(self, now_ms: int) -> str:
+        """The last trade price that a book given out now has: a print's from its time on."""
+        if self._due_price and now_ms >= self.print_ms:
+            return self._due_price
+        return self.last_trade_price
+
     def levels(self) -> tuple[Levels, Levels]:
         """Bids ascending and asks descending, in contracts."""
         return (
-            tuple((tick, size / 100) for tick, size in sorted(self.bids.items())),
-            tuple((tick, size / 100) for tick, size in sorted(self.asks.items(), reverse=True)),
+            tuple([(tick, size / 100) for tick, size in sorted(self.bids.items())]),
+            tuple([(tick, size / 100) for tick, size in sorted(self.asks.items(), reverse=True)]),
         )
 
+    def _next_ms(self, ts_ms: int) -> int:
+        return max(ts_ms, self.ts_ms + 1)
+
     def _event(
-        self, ts_ms: int, changes: list[LevelSet], trade: TradeEvent | None, old_tick: int | None
+        self,
+        ts_ms: int,
+        changes: list[LevelSet],
+        trade: TradeEvent | None,
+        old_grid: PriceGrid | None,
     ) -> EngineEvent:
+        if self._due_price and trade is None and ts_ms >= self.print_ms:
+            self.last_trade_price, self._due_price = self._due_price, ""
         self.ts_ms = ts_ms
         bids, asks = self.levels()
         return EngineEvent(
@@ -230,8 +285,8 @@ class MarketEngine:
             ts_ms=ts_ms,
             changes=tuple(changes),
             trade=trade,
-            old_tick=old_tick,
-            tick=self.grid,
+            old_grid=old_grid,
+            grid=self.grid,
             last_trade_price=self.last_trade_price,
             bids=bids,
             asks=asks,
@@ -240,19 +295,16 @@ class MarketEngine:
     def _evolve(self, ts_ms: int) -> None:
         hours = (ts_ms - self._moved_ms) / HOUR_MS
         self._moved_ms = ts_ms
-        p = self.probability
-        if not 0.002 < p < 0.998:
-            return
-        rng = self._rng
-        if rng.random() < self._jumps * hours:
-            reach = min(p, 1.0 - p) * rng.uniform(0.3, 0.8)
-            target = p + (reach if rng.random() < 0.5 else -reach)
-        else:
-            variance = self._volatility**2 * hours
-            # the drift that makes p, not its log-odds, a martingale (Ito)
-            odds = log(p / (1.0 - p)) + (p - 0.5) * variance + sqrt(variance) * rng.gauss(0, 1)
-            target = 1.0 / (1.0 + exp(-odds))
-        self._latent.move(self.listing.atoms, min(0.998, max(0.002, target)))
+        self._latent.diffuse(
+            self.listing.atoms,
+            hours,
+            volatility=self._volatility,
+            jumps_an_hour=self._jumps,
+            rng=self._rng,
+        )
+        self.estimate += (self.probability - self.estimate) * (1.0 - exp(-_NEWS_AN_HOUR * hours))
+        if self._due_price and ts_ms >= self.print_ms:
+            self.last_trade_price, self._due_price = self._due_price, ""
 
     def _reveal(self, side: Side) -> None:
         """What an informed taker knew comes out: the probability moves the way he traded."""
@@ -260,13 +312,26 @@ class MarketEngine:
         reach = min(p, 1.0 - p) * self._rng.uniform(0.01, 0.06)
         self._latent.move(self.listing.atoms, p + reach if side is Side.BUY else p - reach)
 
+    def _mispriced(self) -> Side | None:
+        """The side on which an informed taker gains, if either is."""
+        fair = self.probability * TICKS_PER_DOLLAR
+        margin = self._spread * TICKS_PER_DOLLAR / 2
+        if self.bids and max(self.bids) > fair + margin:
+            return Side.SELL
+        if self.asks and min(self.asks) < fair - margin:
+            return Side.BUY
+        return None
+
     def _limits(self) -> tuple[int, int]:
-        """Highest bid and lowest ask a maker wants."""
-        fair, half = self.probability * TICKS_PER_DOLLAR, self._spread * TICKS_PER_DOLLAR / 2
-        grid = self.grid
-        low = int((fair - half) // grid) * grid
-        high = -int(-(fair + half) // grid) * grid
-        return low, max(high, low + grid)
+        """Highest bid and lowest ask a maker wants, on the grid; 0 and 1 dollar stand for none."""
+        prices = self.grid.prices
+        fair = self.estimate * TICKS_PER_DOLLAR
+        half = (self._spread / 2 + self._loss) * TICKS_PER_DOLLAR
+        below = bisect_right(prices, fair - half) - 1
+        above = max(bisect_left(prices, fair + half), below + 1)
+        low = prices[below] if below >= 0 else 0
+        high = prices[above] if above < len(prices) else TICKS_PER_DOLLAR
+        return low, high
 
     def _past_the_edge(self) -> bool:
         return bool(
@@ -292,19 +357,20 @@ class MarketEngine:
         self._place(bid=bid, changes=changes)
 
     def _place(self, *, bid: bool, changes: list[LevelSet] | None = None) -> None:
-        rng, grid = self._rng, self.grid
+        rng, prices = self._rng, self.grid.prices
         low, high = self._limits()
-        step = int(rng.expovariate(1.5 / self.depth)) * grid
+        step = int(rng.expovariate(1.5 / self.depth))
         if bid:
-            tick = low - step
             if self.asks:
-                tick = min(tick, (min(self.asks) - 1) // grid * grid)
+                low = min(low, min(self.asks) - 1)
+            place = bisect_right(prices, low) - 1 - step
         else:
-            tick = high + step
             if self.bids:
-                tick = max(tick, max(self.bids) // grid * grid + grid)
-        if not grid <= tick <= TICKS_PER_DOLLAR - grid:
+                high = max(high, max(self.bids) + 1)
+            place = bisect_left(prices, high) + step
+        if not 0 <= place < len(prices):
             return
+        tick = prices[place]
         size = round(exp(rng.gauss(4.6, 1.1)) * 100)
         if rng.random() < 0.6:
             size -= size % 100
@@ -346,18 +412,48 @@ class MarketEngine:
         self.print_ms = trade.print_ms
         self.last_price = price
         self.volume += size / 100 * price / TICKS_PER_DOLLAR
+        self._learn(side, price / TICKS_PER_DOLLAR)
         spelling = spell_last_trade(trade.printed_price)
-        # the open point of reference 3.6: the hash has the new price at once, or from the print on
+        # the open point of polymarket.md 3.6: the hash has the new price at once, or with the print
         if rng.random() < self._late_hash_share:
             self._due_price = spelling
         else:
             self.last_trade_price = spelling
         return trade
 
+    def _learn(self, side: Side, price: float) -> None:
+        """Makers move with the taker, and widen by what their last fill has cost them since."""
+        if self._signed_price is not None:
+            sign, filled = self._signed_price
+            loss = max(0.0, sign * (self.estimate - filled))
+            self._loss = min(0.05, (1.0 - _LEARNED) * self._loss + _LEARNED * loss)
+        sign = 1 if side is Side.BUY else -1
+        self._signed_price = (sign, price)
+        room = min(self.estimate, 1.0 - self.estimate)
+        self.estimate += sign * 0.03 * room
+
     def _set(self, bid: bool, tick: int, size: int, changes: list[LevelSet]) -> None:
         side = self.bids if bid else self.asks
+        before = side.get(tick, 0)
         if size:
             side[tick] = size
         else:
             side.pop(tick, None)
-        changes.append(LevelSet(bid, tick, size / 100))
+        changes.append(LevelSet(bid, tick, size / 100, before / 100))
+
+
+def opening_quote(listing: MarketListing, probability: float) -> tuple[int, int]:
+    """Best bid and ask about where a book opens, without making it; 0 and 10,000 stand for none."""
+    prices = listing.grid.prices
+    fair = probability * TICKS_PER_DOLLAR
+    below = bisect_right(prices, fair - 50) - 1
+    above = max(bisect_left(prices, fair + 50), below + 1)
+    return (
+        prices[below] if below >= 0 else 0,
+        prices[above] if above < len(prices) else TICKS_PER_DOLLAR,
+    )
+
+
+def finer_grid(grid: PriceGrid, finer: PriceGrid) -> PriceGrid | None:
+    """The grid a market goes over to at the edges, None where it has it already."""
+    return finer if grid is CENT or grid == CENT else None

@@ -1,36 +1,37 @@
-"""The simulated Polymarket on loopback: Gamma and CLOB over HTTP, the market channel over sockets.
+"""The simulated venues on loopback: one world, Polymarket and Kalshi, one clock.
 
-Edge code: owns the clock, the ports and the tasks. What is served comes from a ``VenueSource``.
-It binds 127.0.0.1 and nothing else.
+Edge code: owns the clock, the ports and the pump that lets the world happen. What is served comes
+from each venue's own folder.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections import Counter
-from collections.abc import Generator
-from http import HTTPStatus
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Protocol, Self
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.http11 import Request as HandshakeRequest
-from websockets.http11 import Response as HandshakeResponse
 
-from surveillance_core.venues.simulated.faults import Faults, RestFault, RestKind
-from surveillance_core.venues.simulated.gamma import page_events, spell_cursor
-from surveillance_core.venues.simulated.market_socket import MarketSockets, SocketLimits
-from surveillance_core.venues.simulated.source import VenueSource, WorldSource
+from surveillance_core.markets import Venue
+from surveillance_core.venues.simulated.faults import Faults
+from surveillance_core.venues.simulated.kalshi.limits import KalshiLimits
+from surveillance_core.venues.simulated.kalshi.rest import REST_ROOT, unknown_path
+from surveillance_core.venues.simulated.kalshi.signatures import PublicKey
+from surveillance_core.venues.simulated.kalshi.venue import WS_PATH, KalshiVenue
+from surveillance_core.venues.simulated.loopback import serve_http, serve_sockets
+from surveillance_core.venues.simulated.polymarket.frames import WireFrame
+from surveillance_core.venues.simulated.polymarket.market_socket import MarketSockets, SocketLimits
+from surveillance_core.venues.simulated.polymarket.pacing import RequestLimits
+from surveillance_core.venues.simulated.polymarket.source import VenueSource, WorldSource
+from surveillance_core.venues.simulated.polymarket.venue import SOCKET_PATH, PolymarketVenue
 from surveillance_core.venues.simulated.truth import Truth, TruthLog
 from surveillance_core.venues.simulated.world import (
     DEFAULT_EVENTS_PER_SECOND,
@@ -38,24 +39,174 @@ from surveillance_core.venues.simulated.world import (
     World,
 )
 
-LOOPBACK = "127.0.0.1"
 PUMP_S = 0.02
-START_TIMEOUT_S = 10.0
-STOP_TIMEOUT_S = 5.0
-SOCKET_PATH = "/ws/market"
-_NO_BOOK = "No orderbook exists for the requested token id"
+EVENTS_A_STEP = 100
+
+Clock = Callable[[], int]
+"""The venues' time, nanoseconds since the epoch."""
 
 
-class _QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves the process's signals to the process."""
+class PlayedSource(VenueSource, Protocol):
+    """A source with frames of its own, as recordings have."""
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
+    step_ms: int
+    """How far to advance at once, so that a step stays short."""
+
+    def advance(self, to_ms: int, sent_ns: int) -> Iterator[WireFrame]:
+        """Frames due until ``to_ms``, in order; ``sent_ns`` is the wall time of their sending."""
+        ...
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to listen; zero takes any free port."""
+
+    http: int = 0
+    ws: int = 0
+    kalshi_http: int = 0
+    kalshi_ws: int = 0
+
+
+class Endpoints(msgspec.Struct, kw_only=True):
+    """Where a venue listens."""
+
+    http_url: str = ""
+    ws_url: str = ""
+
+
+def steady_clock(start_ms: int, speed: float = 1.0) -> Clock:
+    """A clock that shows ``start_ms`` now and runs ``speed`` times as fast as the wall's."""
+    started = time.monotonic_ns()
+    return lambda: start_ms * 1_000_000 + int((time.monotonic_ns() - started) * speed)
+
+
+class SimulatedVenues:
+    """Both venues of one world, as an async context manager.
+
+    Parameters
+    ----------
+    world
+        What happens; advanced here alone.
+    public_keys
+        Keys by id that Kalshi's signatures are checked with.
+    truth
+        Where the truth goes; kept in memory by default.
+    faults
+        What to do wrong, by venue; may be ordered while the venues run.
+    clock
+        The venues' time; by default it shows the world's start now and runs with the wall's.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        public_keys: Mapping[str, PublicKey] | None = None,
+        truth: TruthLog | None = None,
+        faults: Mapping[Venue, Faults] | None = None,
+        clock: Clock | None = None,
+        socket_limits: SocketLimits | None = None,
+        request_limits: RequestLimits | None = None,
+        kalshi_limits: KalshiLimits | None = None,
+        ports: Ports | None = None,
+    ) -> None:
+        self.world = world
+        self.truth_log = truth if truth is not None else TruthLog()
+        self.faults = {venue: (faults or {}).get(venue) or Faults() for venue in Venue}
+        source = WorldSource(world, lambda token: self.polymarket.sockets.follows(token))
+        self.polymarket = PolymarketVenue(
+            source, self.faults[Venue.POLYMARKET], socket_limits, request_limits
+        )
+        self.kalshi = KalshiVenue(
+            world,
+            self.faults[Venue.KALSHI],
+            public_keys=public_keys or {},
+            limits=kalshi_limits or KalshiLimits(),
+        )
+        self.endpoints = {venue: Endpoints() for venue in Venue}
+        self._source = source
+        self._clock = clock
+        self._ports = ports or Ports()
+        self._step_ms = max(1, int(EVENTS_A_STEP * 1000 / world.events_per_second))
+        self._servers = contextlib.AsyncExitStack()
+        self._pumping: asyncio.Task[None] | None = None
+        self.truth_log.watch(world)
+
+    @property
+    def truth(self) -> Truth:
+        """What has really happened, where it is kept in memory."""
+        return self.truth_log.truth
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            # a port that is taken must not leave the others served
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pumping = self._pumping
+        await self._stop()
+        if error is None and pumping is not None and pumping.done() and not pumping.cancelled():
+            pumping.result()
+
+    def advance(self, to_ms: int, sent_ns: int) -> None:
+        """Let the world happen until ``to_ms`` and send what falls due."""
+        events = self.world.advance(to_ms)
+        for event in events:
+            self.truth_log.record(event, sent_ns)
+        for frame in self._source.frames_of(events, to_ms):
+            self.polymarket.sockets.send(frame)
+        markets = self.world.markets
+        for event in events:
+            if markets[event.market].venue is Venue.KALSHI:
+                self.kalshi.publish(event)
+        self.kalshi.meet_faults()
+
+    async def _start(self) -> None:
+        enter, ports = self._servers.enter_async_context, self._ports
+        polymarket, kalshi = self.polymarket, self.kalshi
+        http = await enter(serve_http(_application(polymarket), ports.http))
+        ws = await enter(
+            serve_sockets(polymarket.sockets.serve, polymarket.check_handshake, ports.ws)
+        )
+        self.endpoints[Venue.POLYMARKET] = Endpoints(http_url=http, ws_url=ws + SOCKET_PATH)
+        http = await enter(serve_http(_kalshi_application(kalshi), ports.kalshi_http))
+        ws = await enter(serve_sockets(kalshi.serve, kalshi.check_handshake, ports.kalshi_ws))
+        self.endpoints[Venue.KALSHI] = Endpoints(http_url=http + REST_ROOT, ws_url=ws + WS_PATH)
+        if self._clock is None:
+            self._clock = steady_clock(self.world.now_ms)
+        self._pumping = asyncio.create_task(self._pump(self._clock))
+
+    async def _stop(self) -> None:
+        await self._servers.aclose()
+        if self._pumping is not None:
+            self._pumping.cancel()
+            await asyncio.wait([self._pumping])
+        self.truth_log.close()
+
+    async def _pump(self, clock: Clock) -> None:
+        """Advance the world's time with the clock's."""
+        world = self.world
+        while True:
+            self.polymarket.sockets.meet_faults()
+            self.kalshi.meet_faults()
+            target_ms = clock() // 1_000_000
+            while world.now_ms < target_ms:
+                self.advance(min(target_ms, world.now_ms + self._step_ms), clock())
+                # venues that are behind their time must still let their connections send
+                await asyncio.sleep(0)
+            await asyncio.sleep(PUMP_S)
 
 
 class SimulatedPolymarket:
-    """The venue as an async context manager.
+    """Polymarket alone, on a world or on recordings, as an async context manager.
 
     Parameters
     ----------
@@ -85,44 +236,63 @@ class SimulatedPolymarket:
         speed: float = 1.0,
         truth_path: Path | None = None,
         world: World | None = None,
-        source: VenueSource | None = None,
+        source: PlayedSource | None = None,
         faults: Faults | None = None,
         limits: SocketLimits | None = None,
         http_port: int = 0,
         ws_port: int = 0,
     ) -> None:
-        self._started: float | None = None
-        log = TruthLog(truth_path if source is None else None)
+        self.truth_log = TruthLog(truth_path if source is None else None)
+        self._played = source
+        now_ms = time.time_ns() // 1_000_000
+        self._clock: Clock | None = None
         if source is None:
             if world is None:
                 if start_ms is None:
-                    start_ms = time.time_ns() // 1_000_000
                     # the venue's time runs from here, or it would lag by the making of the world
-                    self._started = time.monotonic()
-                world = World(seed, markets, start_ms=start_ms, events_per_second=events_per_second)
-            source = WorldSource(world, log)
+                    self._clock = steady_clock(now_ms, speed)
+                world = World(
+                    seed, markets, start_ms=start_ms or now_ms, events_per_second=events_per_second
+                )
+            self.truth_log.watch(world)
         self.world = world
-        self.source: VenueSource = source
-        self.truth: Truth = log.truth
         self.faults = faults if faults is not None else Faults()
-        self.sockets = MarketSockets(
-            source, self.faults, limits if limits is not None else SocketLimits()
-        )
-        self.requests: Counter[str] = Counter()
-        """Requests by the path's first part, as ``/events``, ``/book``."""
+        self._source = None if world is None else WorldSource(world)
+        serving = source or self._source
+        if serving is None:
+            raise ValueError("a venue needs a world or a source")
+        self.venue = PolymarketVenue(serving, self.faults, limits)
         self.http_url = ""
         self.ws_url = ""
         self._speed = speed
         self._ports = (http_port, ws_port)
-        self._http: _QuietServer | None = None
-        self._ws: Server | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._servers = contextlib.AsyncExitStack()
+        self._pumping: asyncio.Task[None] | None = None
+
+    @property
+    def source(self) -> VenueSource:
+        """What is served."""
+        return self.venue.source
+
+    @property
+    def sockets(self) -> MarketSockets:
+        """The market channel's connections."""
+        return self.venue.sockets
+
+    @property
+    def requests(self) -> Counter[str]:
+        """Requests by the path's first part."""
+        return self.venue.requests
+
+    @property
+    def truth(self) -> Truth:
+        """What has really happened, where it is kept in memory."""
+        return self.truth_log.truth
 
     async def __aenter__(self) -> Self:
         try:
             await self._start()
         except BaseException:
-            # a port that is taken must not leave the other one served
             await self._stop()
             raise
         return self
@@ -133,175 +303,65 @@ class SimulatedPolymarket:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        pumping = self._pumping
         await self._stop()
-        for task in self._tasks:
-            if error is None and task.done() and not task.cancelled():
-                task.result()
+        if error is None and pumping is not None and pumping.done() and not pumping.cancelled():
+            pumping.result()
 
     async def _start(self) -> None:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((LOOPBACK, self._ports[0]))
-        self.http_url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
-        config = uvicorn.Config(
-            self._application(), log_config=None, access_log=False, lifespan="off"
+        enter = self._servers.enter_async_context
+        self.http_url = await enter(serve_http(_application(self.venue), self._ports[0]))
+        ws = await enter(
+            serve_sockets(self.sockets.serve, self.venue.check_handshake, self._ports[1])
         )
-        self._http = _QuietServer(config)
-        self._tasks.append(asyncio.create_task(self._http.serve(sockets=[listener])))
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not self._http.started:  # noqa: ASYNC110 (uvicorn has no event to await)
-                await asyncio.sleep(0.005)
-        self._ws = await serve(
-            self.sockets.serve,
-            LOOPBACK,
-            self._ports[1],
-            compression=None,
-            ping_interval=None,
-            process_request=_check_path,
-            close_timeout=1,
-        )
-        port = cast("int", next(iter(self._ws.sockets)).getsockname()[1])
-        self.ws_url = f"ws://{LOOPBACK}:{port}{SOCKET_PATH}"
-        self._tasks.append(asyncio.create_task(self._pump()))
+        self.ws_url = ws + SOCKET_PATH
+        clock = self._clock or steady_clock(self.source.now_ms, self._speed)
+        self._pumping = asyncio.create_task(self._pump(clock))
 
     async def _stop(self) -> None:
-        if self._http is not None:
-            self._http.should_exit = True
-        if self._ws is not None:
-            self._ws.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await self._ws.wait_closed()
-        # the first task is the HTTP server, which ends by itself
-        for task in self._tasks[1:]:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_S)
-        for task in self._tasks:
-            task.cancel()
-        self.source.close()
+        await self._servers.aclose()
+        if self._pumping is not None:
+            self._pumping.cancel()
+            await asyncio.wait([self._pumping])
+        self.truth_log.close()
 
-    async def _pump(self) -> None:
-        """Advance the venue's time with the wall's and send what falls due."""
-        source = self.source
-        start_ms = source.now_ms
-        started = time.monotonic() if self._started is None else self._started
+    async def _pump(self, clock: Clock) -> None:
+        """Advance the venue's time with the clock's and send what falls due."""
+        if self._played is not None:
+            step_ms = self._played.step_ms
+        else:
+            rate = self.world.events_per_second if self.world is not None else EVENTS_A_STEP
+            step_ms = max(1, int(EVENTS_A_STEP * 1000 / rate))
         while True:
             self.sockets.meet_faults()
-            target = start_ms + int((time.monotonic() - started) * 1000 * self._speed)
-            while source.now_ms < target:
-                step = min(target, source.now_ms + source.step_ms)
-                for frame in source.advance(step, time.time_ns()):
+            target_ms = clock() // 1_000_000
+            while self.source.now_ms < target_ms:
+                for frame in self._advance(min(target_ms, self.source.now_ms + step_ms)):
                     self.sockets.send(frame)
                 # a venue that is behind its time must still let its connections send
                 await asyncio.sleep(0)
             await asyncio.sleep(PUMP_S)
 
-    def _application(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/events/keyset", self._events),
-                Route("/events/{event_id}", self._event),
-                Route("/book", self._book),
-                Route("/books", self._books, methods=["POST"]),
-                Route("/clob-markets/{condition_id}", self._clob_market),
-            ],
-            exception_handlers={404: _unknown_path},
-        )
-
-    async def _events(self, request: Request) -> Response:
-        fault = self._count(request)
-        if fault is not None and fault.kind is RestKind.EMPTY_PAGE:
-            return _json({"events": []})
-        params = dict(request.query_params)
-        if fault is not None and fault.kind is RestKind.ENDLESS_CURSOR:
-            params.pop("after_cursor", None)
-        wanted = {"true": True, "false": False}.get(params.get("closed", ""))
-        source = self.source
-
-        def event_of(event_id: str) -> dict[str, object]:
-            return source.event(event_id) or {}
-
-        page = page_events(source.event_ids(wanted), event_of, params)
-        if fault is not None and fault.kind is RestKind.ENDLESS_CURSOR:
-            place = self.requests["/events"] if fault.fresh_cursor else 1
-            page.body["next_cursor"] = spell_cursor(place)
-        return self._spoil(fault, _json(page.body, page.status))
-
-    async def _event(self, request: Request) -> Response:
-        fault = self._count(request)
-        event = self.source.event(request.path_params["event_id"])
-        if event is None:
-            answer = _json({"type": "not found error", "error": "id not found"}, 404)
-        else:
-            answer = _json(event)
-        return self._spoil(fault, answer)
-
-    async def _book(self, request: Request) -> Response:
-        fault = self._count(request)
-        token = request.query_params.get("token_id", "")
-        if not token:
-            return self._spoil(fault, _json({"error": "Invalid token id"}, 400))
-        book = self.source.rest_book(token)
-        answer = _json({"error": _NO_BOOK}, 404) if book is None else _text(book)
-        return self._spoil(fault, answer)
-
-    async def _books(self, request: Request) -> Response:
-        fault = self._count(request)
-        try:
-            asked: object = msgspec.json.decode(await request.body())
-        except msgspec.DecodeError:
-            asked = None
-        if not isinstance(asked, list):
-            return self._spoil(fault, _json({"error": "Invalid payload"}, 400))
-        members = [
-            cast("dict[str, object]", member)
-            for member in cast("list[object]", asked)
-            if isinstance(member, dict)
-        ]
-        tokens = dict.fromkeys(str(member.get("token_id", "")) for member in members)
-        books = [book for token in tokens if (book := self.source.rest_book(token)) is not None]
-        # the venue promises no order; sorted by content is none that a client could rely on
-        return self._spoil(fault, _text(f"[{','.join(sorted(books))}]"))
-
-    async def _clob_market(self, request: Request) -> Response:
-        fault = self._count(request)
-        market = self.source.clob_market(request.path_params["condition_id"])
-        answer = _json({"error": "market not found"}, 404) if market is None else _json(market)
-        return self._spoil(fault, answer)
-
-    def _count(self, request: Request) -> RestFault | None:
-        self.requests["/" + request.url.path.split("/")[1]] += 1
-        return self.faults.take_rest(request.url.path)
-
-    def _spoil(self, fault: RestFault | None, answer: Response) -> Response:
-        if fault is None:
-            return answer
-        if fault.kind is RestKind.STATUS:
-            spoiled = _json({"error": HTTPStatus(fault.status).phrase.lower()}, fault.status)
-            if fault.retry_after is not None:
-                spoiled.headers["Retry-After"] = f"{fault.retry_after:g}"
-            return spoiled
-        if fault.kind is RestKind.MALFORMED:
-            return _text(bytes(answer.body)[: max(1, len(answer.body) // 2)])
-        return answer
+    def _advance(self, to_ms: int) -> Iterator[WireFrame]:
+        if self._played is not None:
+            return self._played.advance(to_ms, time.time_ns())
+        if self.world is None or self._source is None:
+            raise AssertionError("a venue without recordings has a world")
+        events = self.world.advance(to_ms)
+        sent_ns = time.time_ns()
+        for event in events:
+            self.truth_log.record(event, sent_ns)
+        return self._source.frames_of(events, to_ms)
 
 
-def _json(body: object, status: int = 200) -> Response:
-    return _text(msgspec.json.encode(body), status)
+def _application(venue: PolymarketVenue) -> Starlette:
+    return Starlette(routes=venue.routes, exception_handlers={404: venue.not_found})
 
 
-def _text(body: str | bytes, status: int = 200) -> Response:
-    return Response(body, status_code=status, media_type="application/json")
+def _kalshi_application(venue: KalshiVenue) -> Starlette:
+    return Starlette(routes=venue.routes, exception_handlers={404: _unknown_on_kalshi})
 
 
-async def _unknown_path(request: Request, error: Exception) -> Response:
-    return _json({"error": "not found"}, 404)
-
-
-def _check_path(
-    connection: ServerConnection, request: HandshakeRequest
-) -> HandshakeResponse | None:
-    if request.path.partition("?")[0] == SOCKET_PATH:
-        return None
-    return connection.respond(HTTPStatus.NOT_FOUND, "not found\n")
+async def _unknown_on_kalshi(request: Request, error: Exception) -> Response:
+    del error
+    return await unknown_path(request)

@@ -1,46 +1,42 @@
-"""The truth log: every book and trade of a simulated world, and the judging of records against it.
+"""The truth log: every book, trade, result and plant of a simulated world, and frames if wanted.
 
-A log is zstd-compressed JSON, an array a line: the opening book of each market, then each batch as
-its level changes and each fill, with the time the venue sent it. Any true book is exact from those.
-Levels are kept in Yes terms; rows about a No token are mirrored when they are judged.
+A log is zstd-compressed JSON, an array a line: the opening book of each market before anything
+happens in it, then each batch as its level changes and each fill, with the time the venue sent it.
+Any true book is exact from those. Levels are kept in Yes terms. ``judge`` holds records against it.
 """
-
-# Polars annotates its arguments with numpy types, and numpy is not a dependency
-# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
 import io
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
-import polars as pl
 import zstandard
 
-from surveillance_core.books import TICKS_PER_DOLLAR
+from surveillance_core.markets import Venue
 from surveillance_core.venues.protocols import Side
 from surveillance_core.venues.simulated.listings import MarketListing
 from surveillance_core.venues.simulated.makers import EngineEvent, Levels
-from surveillance_core.venues.simulated.world import World
-
-STALE_AFTER_NS = 1_000_000_000
-"""A row that ignores a batch sent this long before it was taken is stale."""
-
-EXAMPLES = 10
+from surveillance_core.venues.simulated.plants import Plant
+from surveillance_core.venues.simulated.world import (
+    BookImage,
+    MarketResolved,
+    PlantPlaced,
+    World,
+    WorldEvent,
+)
 
 
 class TrueMarket(msgspec.Struct, frozen=True, array_like=True, tag="market"):
-    """A market and its book when the log began."""
+    """A market and its book as it opened, or as it stood when the log began."""
 
     market: int
-    condition_id: str
-    yes_token: str
-    no_token: str
+    venue: Venue
+    market_id: str
+    yes_id: str
+    no_id: str
     ts_ms: int
     bids: Levels
     asks: Levels
@@ -70,7 +66,32 @@ class TrueTrade(msgspec.Struct, frozen=True, array_like=True, tag="trade"):
     transaction_hash: str
 
 
-_Record = TrueMarket | TrueBatch | TrueTrade
+class TrueResult(msgspec.Struct, frozen=True, array_like=True, tag="result"):
+    """What a market resolved to, and what Yes pays in dollars."""
+
+    market: int
+    ts_ms: int
+    result: str
+    value: float
+
+
+class TruePlant(msgspec.Struct, frozen=True, array_like=True, tag="plant"):
+    """A planted violation or decoy that stood in the books."""
+
+    ts_ms: int
+    plant: Plant
+
+
+class TrueFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
+    """A frame as it was sent to one connection."""
+
+    venue: Venue
+    connection: int
+    sent_ns: int
+    text: str
+
+
+_Record = TrueMarket | TrueBatch | TrueTrade | TrueResult | TruePlant | TrueFrame
 
 
 class Truth(msgspec.Struct):
@@ -80,14 +101,29 @@ class Truth(msgspec.Struct):
     batches: dict[int, list[TrueBatch]]
     """By market, in time order."""
     trades: list[TrueTrade]
+    results: dict[int, TrueResult] = {}
+    plants: list[TruePlant] = []
+    frames: list[TrueFrame] = []
 
     def outcomes(self) -> dict[str, tuple[int, bool]]:
-        """Market and whether it is Yes, by token."""
+        """Market and whether it is Yes, by outcome id."""
         return {
-            token: (market.market, yes)
+            outcome: (market.market, yes)
             for market in self.markets.values()
-            for token, yes in ((market.yes_token, True), (market.no_token, False))
+            for outcome, yes in ((market.yes_id, True), (market.no_id, False))
         }
+
+    def of(self, venue: Venue) -> Truth:
+        """What happened on one venue; plants span venues and are all kept."""
+        mine = {m for m, market in self.markets.items() if market.venue is venue}
+        return Truth(
+            markets={m: market for m, market in self.markets.items() if m in mine},
+            batches={m: batches for m, batches in self.batches.items() if m in mine},
+            trades=[trade for trade in self.trades if trade.market in mine],
+            results={m: result for m, result in self.results.items() if m in mine},
+            plants=self.plants,
+            frames=[frame for frame in self.frames if frame.venue is venue],
+        )
 
 
 class TruthLog:
@@ -95,24 +131,33 @@ class TruthLog:
 
     Use as a context manager, or call ``close``: until then a file may be incomplete. ``truth``
     holds the same in memory where no path is given, and is empty otherwise.
+
+    Parameters
+    ----------
+    frames
+        Whether frames are kept too: everything sent to every connection, which is much.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, frames: bool = False) -> None:
         self.truth = Truth({}, {}, [])
+        self.frames = frames
         self._encode = msgspec.json.Encoder().encode
         self._file = (
             None if path is None else zstandard.ZstdCompressor().stream_writer(path.open("wb"))
         )
 
-    def open_markets(self, world: World) -> None:
-        """Note every market's book as it stands; call once, before the first batch."""
-        for listing in world.tradable:
-            image = world.image(listing.index)
-            self._keep(_opening(listing, image.ts_ms, image.bids, image.asks))
+    def watch(self, world: World) -> None:
+        """Note each book as it is made and each plant as it is placed, from now on."""
+        world.on_book = self._open
+        world.on_plant = self._note_plant
 
-    def record(self, event: EngineEvent, sent_ns: int) -> None:
-        """Note a batch and its fill, sent at ``sent_ns``."""
-        changes = tuple((change.bid, change.tick, change.size) for change in event.changes)
+    def record(self, event: WorldEvent, sent_ns: int) -> None:
+        """Note a batch and its fill, sent at ``sent_ns``, or a result."""
+        if isinstance(event, MarketResolved):
+            self._keep(TrueResult(event.market, event.ts_ms, event.result, event.value))
+        if not isinstance(event, EngineEvent):
+            return
+        changes = tuple([(change.bid, change.tick, change.size) for change in event.changes])
         self._keep(TrueBatch(event.market, event.ts_ms, sent_ns, changes))
         trade = event.trade
         if trade is not None:
@@ -131,6 +176,11 @@ class TruthLog:
                 )
             )
 
+    def record_frame(self, venue: Venue, connection: int, sent_ns: int, text: str) -> None:
+        """Note a frame, if frames are kept."""
+        if self.frames:
+            self._keep(TrueFrame(venue, connection, sent_ns, text))
+
     def close(self) -> None:
         """Flush and close the file; harmless when repeated."""
         if self._file is not None and not self._file.closed:
@@ -146,6 +196,23 @@ class TruthLog:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _open(self, listing: MarketListing, image: BookImage) -> None:
+        self._keep(
+            TrueMarket(
+                listing.index,
+                listing.venue,
+                listing.market_id,
+                listing.yes_id,
+                listing.no_id,
+                image.ts_ms,
+                image.bids,
+                image.asks,
+            )
+        )
+
+    def _note_plant(self, placed: PlantPlaced) -> None:
+        self._keep(TruePlant(placed.ts_ms, placed.plant))
 
     def _keep(self, record: _Record) -> None:
         if self._file is None:
@@ -170,214 +237,17 @@ def read_truth(path: Path) -> Truth:
     return truth
 
 
-class BookComparison(msgspec.Struct, kw_only=True):
-    """How many snapshot rows agree with the truth."""
-
-    compared: int = 0
-    different: int = 0
-    """Rows that are wrong, the stale ones among them."""
-    stale: int = 0
-    diverged: int = 0
-    """Rows marked as not to be trusted: counted, not compared."""
-    examples: list[str] = []
-
-
-class TradeComparison(msgspec.Struct, kw_only=True):
-    """How the recorded trades agree with the fills."""
-
-    matched: int = 0
-    missing: int = 0
-    extra: int = 0
-    """Recorded but never printed, or recorded twice."""
-    examples: list[str] = []
-
-
-def compare_books(
-    snapshots: pl.DataFrame, truth: Truth, *, top_k: int | None = None
-) -> BookComparison:
-    """Judge snapshot rows against the true books.
-
-    A row is right when the true book at (outcome, ``ts_venue``) has exactly its levels, cut at
-    ``top_k``, and no later batch of the market had been sent more than a second before ``ts_recv``.
-
-    Parameters
-    ----------
-    snapshots
-        Columns ts_recv (timestamp UTC), ts_venue (timestamp ms), outcome_id, bid_px, bid_sz,
-        ask_px, ask_sz (lists, best first, dollars and contracts), and trust where there is one.
-    top_k
-        Levels a row holds at most; by default the longest list in the frame.
-    """
-    result = BookComparison()
-    outcomes = truth.outcomes()
-    if top_k is None:
-        longest = snapshots.select(
-            pl.max_horizontal(pl.col("bid_px").list.len().max(), pl.col("ask_px").list.len().max())
-        ).item()
-        top_k = int(longest or 0)
-    columns = ["outcome_id", "bid_px", "bid_sz", "ask_px", "ask_sz"]
-    trust = pl.col("trust").cast(pl.String) if "trust" in snapshots.columns else pl.lit("verified")
-    rows = snapshots.select(
-        *columns,
-        pl.col("ts_venue").dt.epoch("ms").alias("ts_ms"),
-        (pl.col("ts_recv").dt.epoch("us") * 1000).alias("recv_ns"),
-        trust.alias("trust"),
-    )
-    result.diverged = rows.filter(pl.col("trust") == "diverged").height
-    rows = rows.filter(pl.col("trust") != "diverged").sort("outcome_id", "ts_ms", "recv_ns")
-    result.compared = rows.height
-    replay: _Replay | None = None
-    for row in rows.iter_rows(named=True):
-        outcome: str = row["outcome_id"]
-        found = outcomes.get(outcome)
-        if found is None or row["ts_ms"] is None:
-            _differs(result, f"{outcome}: unknown outcome or no venue time")
-            continue
-        if replay is None or replay.outcome != outcome:
-            replay = _Replay(truth, outcome, *found)
-        expected = replay.top(row["ts_ms"], top_k)
-        recorded = (
-            _levels(row["bid_px"], row["bid_sz"]),
-            _levels(row["ask_px"], row["ask_sz"]),
-        )
-        place = f"{outcome} at {row['ts_ms']}"
-        if expected is None:
-            _differs(result, f"{place}: the venue had no batch at that time")
-        elif recorded != expected:
-            _differs(result, f"{place}: recorded {recorded}, true {expected}")
-        elif replay.superseded_ns() < row["recv_ns"] - STALE_AFTER_NS:
-            result.stale += 1
-            late = (row["recv_ns"] - replay.superseded_ns()) / 1e9
-            _differs(result, f"{place}: stale, the next batch had been sent {late:.3f} s before")
-    return result
-
-
-def compare_trades(
-    trades: pl.DataFrame,
-    truth: Truth,
-    *,
-    windows: Mapping[str, Sequence[tuple[int, int]]] | None = None,
-) -> TradeComparison:
-    """Judge recorded trades against the fills; each fill must be there exactly once.
-
-    Parameters
-    ----------
-    trades
-        Columns outcome_id, price (dollars), size, taker_side, and transaction_id or
-        transaction_hash; in terms of either token.
-    windows
-        Nanosecond intervals [from, to) by token in which that token was subscribed. Where given,
-        only fills printed on a token within one of its windows are missed when absent.
-    """
-    result = TradeComparison()
-    outcomes = truth.outcomes()
-    due: Counter[tuple[object, ...]] = Counter()
-    allowed: Counter[tuple[object, ...]] = Counter()
-    for fill in truth.trades:
-        key = (fill.transaction_hash, fill.market, fill.price, fill.size, str(fill.side))
-        allowed[key] += 1
-        market = truth.markets[fill.market]
-        token = market.yes_token if fill.on_yes else market.no_token
-        sent_ns = fill.sent_ns
-        if windows is None or any(a <= sent_ns < b for a, b in windows.get(token, ())):
-            due[key] += 1
-    column = "transaction_hash" if "transaction_hash" in trades.columns else "transaction_id"
-    recorded: Counter[tuple[object, ...]] = Counter()
-    for row in trades.iter_rows(named=True):
-        market_index, yes = outcomes.get(row["outcome_id"], (-1, True))
-        tick, side = round(row["price"] * TICKS_PER_DOLLAR), row["taker_side"]
-        if not yes:
-            tick, side = TICKS_PER_DOLLAR - tick, "sell" if side == "buy" else "buy"
-        recorded[(row[column], market_index, tick, row["size"], side)] += 1
-    for key, count in recorded.items():
-        result.matched += min(count, allowed[key])
-        if count > allowed[key]:
-            result.extra += count - allowed[key]
-            _note(result.examples, f"extra: {key}")
-    for key, count in due.items():
-        if count > recorded[key]:
-            result.missing += count - recorded[key]
-            _note(result.examples, f"missing: {key}")
-    return result
-
-
-class _Replay:
-    """One market's true book moved forward in time, read from one token's side."""
-
-    def __init__(self, truth: Truth, outcome: str, market: int, yes: bool) -> None:
-        opening = truth.markets[market]
-        self.outcome = outcome
-        self._yes = yes
-        self._batches = truth.batches.get(market, [])
-        self._times = [batch.ts_ms for batch in self._batches]
-        self._opened_ms = opening.ts_ms
-        self._bids, self._asks = dict(opening.bids), dict(opening.asks)
-        self._applied = 0
-
-    def top(
-        self, ts_ms: int, top_k: int
-    ) -> tuple[list[tuple[int, float]], list[tuple[int, float]]] | None:
-        """Best levels after the batch at ``ts_ms``; None if there was none. Times never fall."""
-        upto = bisect_right(self._times, ts_ms)
-        for batch in self._batches[self._applied : upto]:
-            for bid, tick, size in batch.changes:
-                side = self._bids if bid else self._asks
-                if size:
-                    side[tick] = size
-                else:
-                    side.pop(tick, None)
-        self._applied = upto
-        known = self._times[upto - 1] == ts_ms if upto else self._opened_ms == ts_ms
-        if not known:
-            return None
-        bids = sorted(self._bids.items(), reverse=True)[:top_k]
-        asks = sorted(self._asks.items())[:top_k]
-        if self._yes:
-            return bids, asks
-        return _mirrored(asks), _mirrored(bids)
-
-    def superseded_ns(self) -> float:
-        """When the batch after the one last read was sent; infinite if there is none."""
-        if self._applied == len(self._batches):
-            return float("inf")
-        return self._batches[self._applied].sent_ns
-
-
-def _mirrored(levels: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    return [(TICKS_PER_DOLLAR - tick, size) for tick, size in levels]
-
-
-def _levels(prices: Sequence[float], sizes: Sequence[float]) -> list[tuple[int, float]]:
-    ticks = [round(price * TICKS_PER_DOLLAR) for price in prices]
-    return list(zip(ticks, sizes, strict=True))
-
-
-def _opening(listing: MarketListing, ts_ms: int, bids: Levels, asks: Levels) -> TrueMarket:
-    return TrueMarket(
-        listing.index,
-        listing.condition_id,
-        listing.yes_token,
-        listing.no_token,
-        ts_ms,
-        bids,
-        asks,
-    )
-
-
 def _add(truth: Truth, record: _Record) -> None:
-    if isinstance(record, TrueBatch):
-        truth.batches.setdefault(record.market, []).append(record)
-    elif isinstance(record, TrueTrade):
-        truth.trades.append(record)
-    else:
-        truth.markets[record.market] = record
-
-
-def _differs(result: BookComparison, example: str) -> None:
-    result.different += 1
-    _note(result.examples, example)
-
-
-def _note(examples: list[str], example: str) -> None:
-    if len(examples) < EXAMPLES:
-        examples.append(example)
+    match record:
+        case TrueBatch():
+            truth.batches.setdefault(record.market, []).append(record)
+        case TrueTrade():
+            truth.trades.append(record)
+        case TrueMarket():
+            truth.markets[record.market] = record
+        case TrueResult():
+            truth.results[record.market] = record
+        case TruePlant():
+            truth.plants.append(record)
+        case TrueFrame():
+            truth.frames.append(record)

@@ -23,7 +23,7 @@ from surveillance_core.venues.captures import (
 )
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.protocols import AssetTerms
-from surveillance_core.venues.simulated.replay import CaptureSource
+from surveillance_core.venues.simulated.polymarket.replay import CaptureSource
 from surveillance_core.venues.simulated.servers import SimulatedPolymarket
 
 _ROOT = Path(__file__).resolve().parents[3]

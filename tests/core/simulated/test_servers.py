@@ -31,7 +31,7 @@ def _socket(venue: SimulatedPolymarket) -> connect:
 def _tokens(venue: SimulatedPolymarket, count: int) -> list[str]:
     assert venue.world is not None
     listings = venue.world.tradable
-    return [token for m in listings for token in (m.yes_token, m.no_token)][:count]
+    return [token for m in listings for token in (m.yes_id, m.no_id)][:count]
 
 
 async def _open(ws: ClientConnection, tokens: list[str], **more: object) -> list[dict[str, Any]]:
@@ -193,8 +193,8 @@ async def test_the_clob_serves_books_and_terms(
     assert {b["asset_id"] for b in books} == set(tokens)
     assert venue.world is not None
     listing = venue.world.tradable[0]
-    terms = (await http.get(f"/clob-markets/{listing.condition_id}")).json()
-    assert [t["t"] for t in terms["t"]] == [listing.yes_token, listing.no_token]
+    terms = (await http.get(f"/clob-markets/{listing.market_id}")).json()
+    assert [t["t"] for t in terms["t"]] == [listing.yes_id, listing.no_id]
 
 
 async def test_rest_faults_happen_as_often_as_ordered(

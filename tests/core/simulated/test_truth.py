@@ -10,14 +10,9 @@ import polars as pl
 import pytest
 
 from surveillance_core.venues.protocols import Side
-from surveillance_core.venues.simulated.history import record_history
-from surveillance_core.venues.simulated.truth import (
-    Truth,
-    TruthLog,
-    compare_books,
-    compare_trades,
-    read_truth,
-)
+from surveillance_core.venues.simulated.judge import compare_books, compare_trades
+from surveillance_core.venues.simulated.polymarket.history import record_history
+from surveillance_core.venues.simulated.truth import Truth, TruthLog, read_truth
 from surveillance_core.venues.simulated.world import EngineEvent, World
 
 START_MS = 1_790_000_000_000
@@ -50,7 +45,7 @@ def _row(world: World, event: EngineEvent, *, mirrored: bool = False) -> dict[st
     return {
         "ts_recv": datetime.fromtimestamp(event.ts_ms / 1_000 + 0.01, UTC),
         "ts_venue": datetime.fromtimestamp(event.ts_ms / 1_000, UTC),
-        "outcome_id": listing.no_token if mirrored else listing.yes_token,
+        "outcome_id": listing.no_id if mirrored else listing.yes_id,
         "bid_px": [t / 10_000 for t, _ in bids],
         "bid_sz": [s for _, s in bids],
         "ask_px": [t / 10_000 for t, _ in asks],
@@ -73,7 +68,7 @@ def _frame(rows: list[dict[str, object]]) -> pl.DataFrame:
 
 def _rows() -> tuple[list[dict[str, object]], list[EngineEvent]]:
     world = _world()
-    events = world.advance(END_MS)
+    events = [e for e in world.advance(END_MS) if isinstance(e, EngineEvent)]
     return [_row(world, event, mirrored=event.ts_ms % 2 == 0) for event in events], events
 
 
@@ -131,7 +126,7 @@ def test_diverged_rows_are_counted_and_not_compared(truth: Truth) -> None:
 def _trades(truth: Truth) -> list[dict[str, object]]:
     return [
         {
-            "outcome_id": truth.markets[fill.market].yes_token,
+            "outcome_id": truth.markets[fill.market].yes_id,
             "price": fill.price / 10_000,
             "size": fill.size,
             "taker_side": str(fill.side),
@@ -156,7 +151,7 @@ def test_a_trade_in_terms_of_no_is_the_same_trade(truth: Truth) -> None:
     rows = _trades(truth)
     fill = truth.trades[0]
     rows[0] |= {
-        "outcome_id": truth.markets[fill.market].no_token,
+        "outcome_id": truth.markets[fill.market].no_id,
         "price": (10_000 - fill.price) / 10_000,
         "taker_side": "sell" if fill.side is Side.BUY else "buy",
     }
@@ -167,7 +162,7 @@ def test_fills_outside_the_subscribed_windows_are_not_missed(truth: Truth) -> No
     empty = pl.DataFrame(_trades(truth)).clear()
     fill = truth.trades[0]
     market = truth.markets[fill.market]
-    token = market.yes_token if fill.on_yes else market.no_token
+    token = market.yes_id if fill.on_yes else market.no_id
     window = (fill.sent_ns, fill.sent_ns + 1)
     assert compare_trades(empty, truth, windows={token: [window]}).missing == 1
     assert compare_trades(empty, truth, windows={}).missing == 0

@@ -45,7 +45,7 @@ async def _sweep(venue: SimulatedPolymarket, **options: Any) -> Discovery:
 def _tradable(venue: SimulatedPolymarket) -> list[str]:
     assert venue.world is not None
     return sorted(
-        market.condition_id
+        market.market_id
         for event in venue.world.events
         if not event.closed
         for market in event.markets
@@ -72,12 +72,12 @@ async def test_what_is_found_is_what_the_world_lists() -> None:
         assert venue.world is not None
         for event in venue.world.events:
             for listing in event.markets:
-                market = found.get(listing.condition_id)
+                market = found.get(listing.market_id)
                 if market is None:
                     continue
-                assert market.title == listing.question
+                assert market.title == listing.title
                 assert [o.outcome_id for o in market.outcomes] == [
-                    listing.yes_token, listing.no_token,
+                    listing.yes_id, listing.no_id,
                 ]  # fmt: skip
                 assert market.tick_size == listing.tick / 10_000
                 assert market.neg_risk == event.neg_risk

@@ -25,8 +25,8 @@ from surveillance_core.venues.captures import (
 from surveillance_core.venues.polymarket.channel import PolymarketBook, PolymarketChannel
 from surveillance_core.venues.polymarket.integrity import hash_members, level_members
 from surveillance_core.venues.protocols import AssetTerms
-from surveillance_core.venues.simulated.frames import WireFrame
-from surveillance_core.venues.simulated.gamma import JsonObject
+from surveillance_core.venues.simulated.polymarket.frames import WireFrame
+from surveillance_core.venues.simulated.polymarket.gamma import JsonObject
 
 LEAD_MS = 500
 """From the first subscription to the first frame: time for the other assets to be subscribed."""
@@ -196,8 +196,9 @@ class CaptureSource:
                 yield WireFrame(int(due_ms), -1, frame.text, frame.assets)
         self.now_ms = to_ms
 
-    def close(self) -> None:
-        """Nothing is held open."""
+    def rewards(self, cursor: str) -> JsonObject:
+        del cursor
+        return {"limit": 500, "count": 0, "next_cursor": "LTE=", "data": []}
 
     def _load(self, path: Path) -> None:
         assets: dict[str, AssetRecord] = {}

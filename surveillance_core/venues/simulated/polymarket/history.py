@@ -1,7 +1,7 @@
-"""A world's frames as fast as they can be made, with receive times, and no socket in between.
+"""A world's Polymarket frames as fast as they can be made, with receive times and no socket.
 
 Pure: for feeding an engine a day of history in seconds. One connection subscribed to both tokens of
-every market, custom features enabled.
+every market that is open at the start, custom features enabled.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from surveillance_core.venues.simulated.frames import FrameEncoder, FrameQueue, WireFrame
+from surveillance_core.markets import Venue
+from surveillance_core.venues.simulated.polymarket.frames import WireFrame
+from surveillance_core.venues.simulated.polymarket.source import WorldSource
 from surveillance_core.venues.simulated.truth import TruthLog
-from surveillance_core.venues.simulated.world import World
+from surveillance_core.venues.simulated.world import Phase, World
 
 STEP_MS = 1_000
 
@@ -25,13 +27,19 @@ def record_history(
     sent it, by the venue's clock, and never before the frame ahead of it. ``truth``, if given, gets
     every batch and print with the venue's time as its sending time; the caller closes it.
     """
-    encoder, queue = FrameEncoder(world), FrameQueue()
+    tokens = {
+        token
+        for market in world.tradable
+        if market.venue is Venue.POLYMARKET and world.phase(market.index) is Phase.OPEN
+        for token in (market.yes_id, market.no_id)
+    }
+    source = WorldSource(world, tokens.__contains__)
     delays = Random(world.start_ms)
     recv_ns = world.now_ms * 1_000_000 + 1_000_000
-    tokens = [token for m in world.tradable for token in (m.yes_token, m.no_token)]
     if truth is not None:
-        truth.open_markets(world)
-    yield recv_ns, encoder.initial_books(tokens, world.now_ms)
+        truth.watch(world)
+    ordered = [t for m in world.tradable for t in (m.yes_id, m.no_id) if t in tokens]
+    yield recv_ns, source.initial_books(ordered)
 
     def received(frame: WireFrame) -> tuple[int, str]:
         nonlocal recv_ns
@@ -40,12 +48,9 @@ def record_history(
         return recv_ns, frame.text
 
     while world.now_ms < until_ms:
-        for event in world.advance(min(until_ms, world.now_ms + STEP_MS)):
-            for frame in queue.before(event.ts_ms):
-                yield received(frame)
-            if truth is not None:
+        events = world.advance(min(until_ms, world.now_ms + STEP_MS))
+        if truth is not None:
+            for event in events:
                 truth.record(event, event.ts_ms * 1_000_000)
-            for frame in queue.put(encoder.encode(event), event.ts_ms):
-                yield received(frame)
-        for frame in queue.before(world.now_ms):
+        for frame in source.frames_of(events, world.now_ms):
             yield received(frame)

@@ -16,8 +16,8 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from surveillance_core.venues.simulated.faults import Drop, Faults, Inject
-from surveillance_core.venues.simulated.frames import WireFrame
-from surveillance_core.venues.simulated.source import VenueSource
+from surveillance_core.venues.simulated.polymarket.frames import WireFrame
+from surveillance_core.venues.simulated.polymarket.source import VenueSource
 
 ABNORMAL_CLOSURE = 1006
 POLICY_VIOLATION = 1008
@@ -127,11 +127,15 @@ class MarketSockets:
             self._unsubscribe(client, list(client.assets))
             sender.cancel()
 
+    def follows(self, token: str) -> bool:
+        """Whether anybody is subscribed to the token."""
+        return bool(self._followers.get(token))
+
     def send(self, frame: WireFrame) -> None:
-        """Pass one of the venue's frames to everybody who follows it."""
+        """Pass one of the venue's frames to everybody who follows it, or to all."""
         if self.stalled:
             return
-        receivers: set[_Client] = set()
+        receivers: set[_Client] = set() if frame.assets else set(self._clients)
         for asset in frame.assets:
             receivers |= self._followers.get(asset, set())
         for client in receivers:
@@ -146,6 +150,7 @@ class MarketSockets:
 
     def meet_faults(self) -> None:
         """Do what the ordered faults say."""
+        self._faults.meet(self._source.now_ms)
         for fault in self._faults.take_socket():
             if isinstance(fault, Inject):
                 for client in self._clients:

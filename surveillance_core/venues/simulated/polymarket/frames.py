@@ -15,11 +15,12 @@ from typing import Final
 import msgspec
 
 from surveillance_core.books import SPELLING, TICKS_PER_DOLLAR
+from surveillance_core.markets import Venue
 from surveillance_core.venues.polymarket.integrity import HashTerms, hash_members, spell_size
 from surveillance_core.venues.protocols import Side
 from surveillance_core.venues.simulated.listings import MarketListing
-from surveillance_core.venues.simulated.makers import EngineEvent, Levels, spell_last_trade
-from surveillance_core.venues.simulated.world import BookImage, World
+from surveillance_core.venues.simulated.makers import EngineEvent, Levels
+from surveillance_core.venues.simulated.world import BookImage, Phase, World
 
 MIN_ORDER_SIZE: Final = "5"
 FEE_RATE_BPS: Final = ""
@@ -35,7 +36,7 @@ class WireFrame(msgspec.Struct, frozen=True, gc=False):
     market: int
     text: str
     assets: tuple[str, ...]
-    """Sent to a connection subscribed to any of these."""
+    """Sent to a connection subscribed to any of these; to every connection where empty."""
     custom: bool = False
     """Sent only where custom features are enabled."""
 
@@ -47,11 +48,8 @@ class _Spelled(msgspec.Struct):
     yes: HashTerms
     no: HashTerms
     tokens: tuple[str, str]
-    best: tuple[str, str, str, str] = ("0", "1", "0", "1")
-    """Best bid and ask of Yes, then of No."""
-    due_price: str = ""
-    due_ms: int = 0
-    """The last trade price that its print, due then, will make known."""
+    best: tuple[str, str, str, str] = ("", "", "", "")
+    """Best bid and ask of Yes, then of No, as last sent."""
 
 
 @lru_cache(maxsize=262_144)
@@ -97,29 +95,21 @@ class FrameEncoder:
     def __init__(self, world: World) -> None:
         self._world = world
         self._markets: dict[int, _Spelled] = {}
-        self._by_token: dict[str, int] = {}
-        for listing in world.tradable:
-            image = world.image(listing.index)
-            tokens = (listing.yes_token, listing.no_token)
-            self._markets[listing.index] = _Spelled(
-                listing,
-                _terms(listing, tokens[0], image),
-                _terms(listing, tokens[1], image),
-                tokens,
-                _tops(image.bids, image.asks),
-            )
-            for token in tokens:
-                self._by_token[token] = listing.index
+        self._by_token = {
+            token: listing.index
+            for listing in world.tradable
+            if listing.venue is Venue.POLYMARKET
+            for token in (listing.yes_id, listing.no_id)
+        }
 
     def market_of(self, token: str) -> int | None:
-        """Index of the market a token belongs to, None where it has no book."""
+        """Index of the market a token belongs to, None where it never has a book."""
         return self._by_token.get(token)
 
     def encode(self, event: EngineEvent) -> list[WireFrame]:
         """The batch's frames in sending order; a fill's print comes last and is due later."""
-        spelled = self._markets[event.market]
-        self._settle(spelled, event.ts_ms)
-        tick = SPELLING[event.tick]
+        spelled = self._spelled(event.market)
+        tick = SPELLING[event.grid.finest]
         for terms in (spelled.yes, spelled.no):
             terms.tick_size = tick
             terms.last_trade_price = event.last_trade_price
@@ -130,7 +120,7 @@ class FrameEncoder:
             hash_members(spelled.no, ts, members[1]),
         )
         frames: list[WireFrame] = []
-        if event.old_tick is not None:
+        if event.old_grid is not None:
             self._tick_frames(spelled, event, members, hashes, frames)
             return frames
         best = _tops(event.bids, event.asks)
@@ -144,7 +134,7 @@ class FrameEncoder:
                     WireFrame(
                         ts,
                         event.market,
-                        f'{{"market":"{spelled.listing.condition_id}", "asset_id":"{token}", '
+                        f'{{"market":"{spelled.listing.market_id}", "asset_id":"{token}", '
                         f'"bids":[{_spaced(sides[0])}], "asks":[{_spaced(sides[1])}], '
                         f'"hash":"{digest}", "timestamp":"{ts}", "event_type":"book"}}',
                         (token,),
@@ -153,16 +143,57 @@ class FrameEncoder:
             frames.append(self._print(spelled, event))
         return frames
 
-    def initial_books(self, tokens: Iterable[str], now_ms: int) -> str:
+    def announce(self, market: int, ts_ms: int) -> WireFrame:
+        """A listing, sent to every connection with custom features (reference 3.5)."""
+        listing, event = self._world.markets[market], self._world.event_of[market]
+        message: dict[str, object] = {
+            "id": str(500_000 + market),
+            "question": listing.title,
+            "market": listing.market_id,
+            "slug": f"market-{market}",
+            "description": listing.rules,
+            "assets_ids": [listing.yes_id, listing.no_id],
+            "outcomes": list(listing.outcomes),
+            "event_message": {"id": event.event_id, "title": event.title, "description": ""},
+            "timestamp": str(ts_ms),
+            "tags": [event.category],
+            "condition_id": listing.market_id,
+            "active": listing.active,
+            "clob_token_ids": [listing.yes_id, listing.no_id],
+            "order_price_min_tick_size": SPELLING[listing.grid.finest],
+            "group_item_title": listing.label or "",
+            "fees_enabled": listing.fees is not None,
+            "event_type": "new_market",
+        }
+        return WireFrame(ts_ms, market, _encode(message), (), custom=True)
+
+    def resolve(self, market: int, ts_ms: int, value: float) -> WireFrame:
+        """A result, sent to every connection with custom features; 50-50 names no winner."""
+        listing = self._world.markets[market]
+        tokens = (listing.yes_id, listing.no_id)
+        won = {1.0: 0, 0.0: 1}.get(value)
+        message: dict[str, object] = {
+            "id": str(500_000 + market),
+            "market": listing.market_id,
+            "assets_ids": list(tokens),
+            "winning_asset_id": "" if won is None else tokens[won],
+            "winning_outcome": "" if won is None else listing.outcomes[won],
+            "timestamp": str(ts_ms),
+            "tags": [],
+            "event_type": "market_resolved",
+        }
+        return WireFrame(ts_ms, market, _encode(message), (), custom=True)
+
+    def initial_books(self, tokens: Iterable[str]) -> str:
         """One array frame with the book of each token that has one, as sent on subscription."""
-        books = [self._book(token, now_ms) for token in tokens if token in self._by_token]
+        books = [self._book(token) for token in tokens if self._has_book(token)]
         return f"[{','.join(books)}]"
 
-    def rest_book(self, token: str, now_ms: int) -> str | None:
+    def rest_book(self, token: str) -> str | None:
         """The CLOB's answer for one token, None where it has no book or the book is empty."""
-        if token not in self._by_token:
+        if not self._has_book(token):
             return None
-        image, terms, sides = self._standing(token, now_ms)
+        image, terms, sides = self._standing(token)
         if not image.bids and not image.asks:
             return None
         neg_risk = "true" if terms.neg_risk else "false"
@@ -172,26 +203,36 @@ class FrameEncoder:
             f'"neg_risk":{neg_risk},"last_trade_price":"{terms.last_trade_price}"}}'
         )
 
-    def _book(self, token: str, now_ms: int) -> str:
-        image, terms, sides = self._standing(token, now_ms)
+    def _has_book(self, token: str) -> bool:
+        index = self._by_token.get(token)
+        return index is not None and self._world.phase(index) is Phase.OPEN
+
+    def _book(self, token: str) -> str:
+        image, terms, sides = self._standing(token)
         return (
             f'{_book_head(terms, image.ts_ms, sides)},"tick_size":"{terms.tick_size}",'
             f'"last_trade_price":"{terms.last_trade_price}","event_type":"book"}}'
         )
 
-    def _standing(self, token: str, now_ms: int) -> tuple[BookImage, HashTerms, _Members]:
-        spelled = self._markets[self._by_token[token]]
-        self._settle(spelled, now_ms)
-        image = self._world.image(spelled.listing.index)
-        yes, no = spell_members(image.bids, image.asks)
-        primary = token == spelled.tokens[0]
-        return image, spelled.yes if primary else spelled.no, yes if primary else no
+    def _spelled(self, market: int) -> _Spelled:
+        spelled = self._markets.get(market)
+        if spelled is None:
+            listing = self._world.markets[market]
+            neg_risk = self._world.event_of[market].exclusive
+            tokens = (listing.yes_id, listing.no_id)
+            yes, no = (_terms(listing, token, neg_risk) for token in tokens)
+            spelled = self._markets[market] = _Spelled(listing, yes, no, tokens)
+        return spelled
 
-    def _settle(self, spelled: _Spelled, now_ms: int) -> None:
-        """A print that has been sent is known to the hash from then on."""
-        if spelled.due_price and now_ms >= spelled.due_ms:
-            spelled.yes.last_trade_price = spelled.no.last_trade_price = spelled.due_price
-            spelled.due_price = ""
+    def _standing(self, token: str) -> tuple[BookImage, HashTerms, _Members]:
+        spelled = self._spelled(self._by_token[token])
+        image = self._world.image(spelled.listing.index)
+        primary = token == spelled.tokens[0]
+        terms = spelled.yes if primary else spelled.no
+        terms.tick_size = SPELLING[image.grid.finest]
+        terms.last_trade_price = image.last_trade_price
+        yes, no = spell_members(image.bids, image.asks)
+        return image, terms, yes if primary else no
 
     def _top_frames(
         self,
@@ -204,7 +245,7 @@ class FrameEncoder:
         spread = SPELLING[ask_tick - (event.bids[-1][0] if event.bids else 0)]
         for token, bid, ask in zip(spelled.tokens, best[::2], best[1::2], strict=True):
             text = (
-                f'{{"market":"{spelled.listing.condition_id}", "asset_id":"{token}", '
+                f'{{"market":"{spelled.listing.market_id}", "asset_id":"{token}", '
                 f'"best_bid":"{bid}", "best_ask":"{ask}", "spread":"{spread}", '
                 f'"timestamp":"{event.ts_ms + 1}", "event_type":"best_bid_ask"}}'
             )
@@ -219,7 +260,7 @@ class FrameEncoder:
         frames: list[WireFrame],
     ) -> None:
         ts = event.ts_ms
-        head = f'{{"market":"{spelled.listing.condition_id}", "price_changes":['
+        head = f'{{"market":"{spelled.listing.market_id}", "price_changes":['
         tail = f'], "timestamp":"{ts}", "event_type":"price_change"}}'
         yes_end = f'"hash":"{hashes[0]}", "best_bid":"{best[0]}", "best_ask":"{best[1]}"}}'
         no_end = f'"hash":"{hashes[1]}", "best_bid":"{best[2]}", "best_ask":"{best[3]}"}}'
@@ -247,12 +288,10 @@ class FrameEncoder:
         trade = event.trade
         if trade is None:
             raise ValueError("only a fill has a print")
-        spelling = spell_last_trade(trade.printed_price)
-        spelled.due_price, spelled.due_ms = spelling, trade.print_ms
         token = spelled.tokens[0 if trade.on_yes else 1]
         buys = (trade.side is Side.BUY) == trade.on_yes
         text = (
-            f'{{"market":"{spelled.listing.condition_id}", "asset_id":"{token}", '
+            f'{{"market":"{spelled.listing.market_id}", "asset_id":"{token}", '
             f'"price":"{SPELLING[trade.printed_price]}", "size":"{spell_size(trade.size)}", '
             f'"fee_rate_bps":"{FEE_RATE_BPS}", "side":"{"BUY" if buys else "SELL"}", '
             f'"timestamp":"{trade.print_ms}", "event_type":"last_trade_price", '
@@ -268,10 +307,11 @@ class FrameEncoder:
         hashes: tuple[str, str],
         frames: list[WireFrame],
     ) -> None:
-        ts, old, new = event.ts_ms, SPELLING[event.old_tick or 0], SPELLING[event.tick]
+        ts, new = event.ts_ms, SPELLING[event.grid.finest]
+        old = SPELLING[event.old_grid.finest] if event.old_grid is not None else new
         for token in spelled.tokens:
             text = (
-                f'{{"market":"{spelled.listing.condition_id}", "asset_id":"{token}", '
+                f'{{"market":"{spelled.listing.market_id}", "asset_id":"{token}", '
                 f'"old_tick_size":"{old}", "new_tick_size":"{new}", "timestamp":"{ts}", '
                 f'"event_type":"tick_size_change"}}'
             )
@@ -281,7 +321,7 @@ class FrameEncoder:
             return
         for token, sides, digest in zip(spelled.tokens, members, hashes, strict=True):
             text = (
-                f'{{"market":"{spelled.listing.condition_id}","asset_id":"{token}",'
+                f'{{"market":"{spelled.listing.market_id}","asset_id":"{token}",'
                 f'"timestamp":"{ts}","hash":"{digest}","bids":[{sides[0]}],"asks":[{sides[1]}],'
                 f'"tick_size":"{new}","last_trade_price":"{event.last_trade_price}",'
                 '"event_type":"book"}'
@@ -311,15 +351,19 @@ class FrameQueue:
                 heappush(self._waiting, (frame.due_ms, self._taken, frame))
 
 
-def _terms(listing: MarketListing, token: str, image: BookImage) -> HashTerms:
+def _terms(listing: MarketListing, token: str, neg_risk: bool) -> HashTerms:
     return HashTerms(
-        market_id=listing.condition_id,
+        market_id=listing.market_id,
         asset_id=token,
         min_order_size=MIN_ORDER_SIZE,
-        neg_risk=listing.neg_risk,
-        tick_size=SPELLING[image.tick],
-        last_trade_price=image.last_trade_price,
+        neg_risk=neg_risk,
+        tick_size=SPELLING[listing.grid.finest],
+        last_trade_price="",
     )
+
+
+def _encode(message: dict[str, object]) -> str:
+    return msgspec.json.encode(message).decode()
 
 
 def _book_head(terms: HashTerms, ts_ms: int, sides: _Members) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -23,7 +25,7 @@ JsonObject = dict[str, object]
 DEFAULT_LIMIT = 20
 MOST_EVENTS_A_PAGE = 500
 _DAY_MS = 86_400_000
-_REWARD_ASSET = "0x" + "c2" * 20
+REWARD_ASSET = "0x" + "c2" * 20
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -33,23 +35,31 @@ class Page(msgspec.Struct, frozen=True):
     body: JsonObject
 
 
-def event_object(event: EventListing, quotes: Mapping[int, MarketQuote]) -> JsonObject:
+def event_object(
+    event: EventListing,
+    quotes: Mapping[int, MarketQuote],
+    results: Mapping[int, tuple[str, float]],
+) -> JsonObject:
     """One event with its markets nested, as ``/events/keyset`` and ``/events/{id}`` give it."""
-    markets = [market_object(market, event, quotes.get(market.index)) for market in event.markets]
+    markets = [
+        market_object(market, event, quotes.get(market.index), results.get(market.index))
+        for market in event.markets
+    ]
+    slug = _slug(event.title, int(event.event_id))
     volumes = [quotes[m.index].volume_24h for m in event.markets if m.index in quotes]
     liquidity = sum(quotes[m.index].liquidity for m in event.markets if m.index in quotes)
     found: JsonObject = {
         "id": event.event_id,
-        "ticker": event.slug,
-        "slug": event.slug,
+        "ticker": slug,
+        "slug": slug,
         "title": event.title,
         "description": event.description,
         "resolutionSource": "",
-        "startDate": _iso(event.listed_ms),
-        "creationDate": _iso(event.listed_ms),
+        "startDate": iso(event.listed_ms),
+        "creationDate": iso(event.listed_ms),
         "endDate": _end_hint(event),
         "active": True,
-        "closed": event.closed,
+        "closed": event_closed(event, results),
         "archived": False,
         "new": False,
         "featured": False,
@@ -62,60 +72,80 @@ def event_object(event: EventListing, quotes: Mapping[int, MarketQuote]) -> Json
         "liquidityClob": round(liquidity, 5),
         "competitive": 0.8,
         "enableOrderBook": True,
-        "negRisk": event.neg_risk,
+        "negRisk": event.exclusive,
         "cumulativeMarkets": False,
         "tags": _tags(event),
         "markets": markets,
     }
-    if event.neg_risk:
+    if event.exclusive:
         found["enableNegRisk"] = True
         found["negRiskAugmented"] = event.augmented
-        found["negRiskMarketID"] = event.neg_risk_market_id
+        found["negRiskMarketID"] = event.group_id
+    if event.series is not None:
+        found["seriesSlug"] = event.series.series_id
+        found["series"] = [
+            {
+                "id": str(10_000 + sum(map(ord, event.series.series_id))),
+                "ticker": event.series.series_id,
+                "slug": event.series.series_id,
+                "title": event.series.title,
+                "seriesType": "single",
+                "recurrence": event.series.frequency,
+            }
+        ]
     return found
 
 
 def market_object(
-    market: MarketListing, event: EventListing, quote: MarketQuote | None
+    market: MarketListing,
+    event: EventListing,
+    quote: MarketQuote | None,
+    result: tuple[str, float] | None = None,
 ) -> JsonObject:
-    """One market as nested in its event; ``quote`` is None where it does not trade."""
+    """One market as nested in its event; ``quote`` is None where it does not trade.
+
+    ``result`` is what it resolved to and what the first outcome pays, where that is known.
+    """
     ends = _end_hint(event)
-    price = _shown_price(quote)
+    price = _shown_price(quote) if result is None else result[1]
     volume = quote.volume_24h if quote is not None else 0.0
+    gamma_id = str(500_000 + market.index)
+    closed = market.closed or result is not None
     found: JsonObject = {
-        "id": market.gamma_id,
-        "question": market.question,
-        "conditionId": market.condition_id,
-        "questionID": market.question_id,
-        "slug": market.slug,
-        "description": market.description,
+        "id": gamma_id,
+        "question": market.title,
+        "conditionId": market.market_id,
+        "questionID": _question_id(market, event),
+        "slug": _slug(market.title, market.index),
+        "description": market.rules,
         "resolutionSource": "",
-        "startDate": _iso(event.listed_ms),
+        "startDate": iso(event.listed_ms),
         "endDate": ends,
         "endDateIso": ends[:10],
-        "startDateIso": _iso(event.listed_ms)[:10],
-        "createdAt": _iso(event.listed_ms),
-        "updatedAt": _iso(event.listed_ms),
-        "outcomes": json.dumps(["Yes", "No"]),
+        "startDateIso": iso(event.listed_ms)[:10],
+        "createdAt": iso(event.listed_ms),
+        "updatedAt": iso(event.listed_ms),
+        "outcomes": json.dumps(list(market.outcomes)),
         "outcomePrices": json.dumps([f"{price:.4g}", f"{1.0 - price:.4g}"]),
-        "clobTokenIds": json.dumps([market.yes_token, market.no_token]),
+        "clobTokenIds": json.dumps([market.yes_id, market.no_id]),
         "umaResolutionStatuses": "[]",
         "groupItemThreshold": str(market.position),
         "active": market.active,
-        "closed": market.closed,
+        "closed": closed,
         "archived": False,
         "restricted": True,
         "ready": False,
         "funded": False,
-        "acceptingOrders": not market.closed,
-        "acceptingOrdersTimestamp": _iso(event.listed_ms),
+        "acceptingOrders": not closed,
+        "acceptingOrdersTimestamp": iso(event.listed_ms),
         "enableOrderBook": True,
-        "orderPriceMinTickSize": quote.tick if quote is not None else market.tick / 10_000,
+        "orderPriceMinTickSize": quote.tick if quote is not None else market.grid.finest / 10_000,
         "orderMinSize": 5,
         "volume": f"{9 * volume:.6f}",
         "volumeNum": round(9 * volume, 6),
         "volume24hr": volume,
         "volume24hrClob": volume,
-        "negRisk": market.neg_risk,
+        "negRisk": event.exclusive,
         "negRiskOther": market.other,
         "rewardsMinSize": market.rewards.min_size if market.rewards else 0,
         "rewardsMaxSpread": market.rewards.max_spread_cents if market.rewards else 0,
@@ -128,10 +158,10 @@ def market_object(
         "rfqEnabled": False,
         "pendingDeployment": False,
     }
-    if market.group_title is not None:
-        found["groupItemTitle"] = market.group_title
-    if market.neg_risk:
-        found["negRiskMarketID"] = event.neg_risk_market_id
+    if market.label is not None:
+        found["groupItemTitle"] = market.label
+    if event.exclusive:
+        found["negRiskMarketID"] = event.group_id
     if market.fees is not None:
         found["makerBaseFee"] = found["takerBaseFee"] = 1000
         found["feeSchedule"] = {
@@ -143,12 +173,12 @@ def market_object(
     if market.rewards is not None:
         found["clobRewards"] = [
             {
-                "id": market.gamma_id,
-                "conditionId": market.condition_id,
-                "assetAddress": _REWARD_ASSET,
+                "id": gamma_id,
+                "conditionId": market.market_id,
+                "assetAddress": REWARD_ASSET,
                 "rewardsAmount": 0,
                 "rewardsDailyRate": market.rewards.daily_rate,
-                "startDate": _iso(event.listed_ms)[:10],
+                "startDate": iso(event.listed_ms)[:10],
                 "endDate": "2500-12-31",
             }
         ]
@@ -166,31 +196,10 @@ def market_object(
     return found
 
 
-def clob_market_object(market: MarketListing, tick: float, listed_ms: int) -> JsonObject:
-    """The CLOB's short form, ``/clob-markets/{condition_id}``; false members are left out."""
-    found: JsonObject = {}
-    if market.rewards is not None:
-        found["r"] = {
-            "mi": market.rewards.min_size,
-            "ma": market.rewards.max_spread_cents,
-            "moas": 4,
-        }
-    found |= {
-        "t": [{"t": market.yes_token, "o": "Yes"}, {"t": market.no_token, "o": "No"}],
-        "c": market.condition_id,
-        "mos": 5,
-        "mts": tick,
-        "mbf": 1000,
-        "tbf": 1000,
-        "aot": _iso(listed_ms),
-    }
-    if not market.closed:
-        found["ao"] = True
-    if market.neg_risk:
-        found["nr"] = True
-    if market.fees is not None:
-        found["fd"] = {"r": market.fees.rate, "e": 1, "to": True}
-    return found
+def event_closed(event: EventListing, results: Mapping[int, object]) -> bool:
+    """Whether nothing of the event trades any more: it was over, or every market has resolved."""
+    live = [market for market in event.markets if market.tradable]
+    return event.closed or not live or all(market.index in results for market in live)
 
 
 def page_events(
@@ -241,6 +250,17 @@ def _invalid(message: str) -> Page:
     return Page(422, {"type": "validation error", "error": message})
 
 
+def _question_id(market: MarketListing, event: EventListing) -> str:
+    """The set's id with the market's place as its last byte, in an exclusive event."""
+    if event.group_id is not None:
+        return f"{event.group_id[:-2]}{market.position:02x}"
+    return f"0x{hashlib.sha256(market.market_id.encode()).hexdigest()}"
+
+
+def _slug(text: str, number: int) -> str:
+    return f"{re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')}-{number}"
+
+
 def _shown_price(quote: MarketQuote | None) -> float:
     if quote is None:
         return 0.0
@@ -268,6 +288,7 @@ def _end_hint(event: EventListing) -> str:
     return f"{day:%Y-%m-%d}T{hour:02d}:00:00Z"
 
 
-def _iso(ms: int) -> str:
+def iso(ms: int) -> str:
+    """The time as Gamma spells it, to the millisecond."""
     moment = datetime.fromtimestamp(ms / 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"

@@ -1,0 +1,1 @@
+"""The simulated Polymarket: its listing, its frames, its sockets, on a world or on recordings."""
