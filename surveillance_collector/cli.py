@@ -32,7 +32,7 @@ from surveillance_core.lake.manifest import manifest_days
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.read import verify_days
 from surveillance_core.markets import Venue
-from surveillance_core.venues.registry import adapter_of, live_adapter_of
+from surveillance_core.venues.registry import adapter_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,9 +70,10 @@ def run(
             raise CommandFailed(
                 "no venue is enabled: set venues.polymarket.enabled = true, or name --venue"
             )
-        for name in venues:
-            live_adapter_of(name)
         lake = open_lake(settings, write=True)
+        for name in venues:
+            # a venue whose key is missing stops the command before anything is collected
+            adapter_of(name).handshake(settings)
         with collector_lock(lake.store, "0"):
             try:
                 reports = asyncio.run(collect(settings, lake, venues, seconds))

@@ -21,6 +21,7 @@ from surveillance_collector.rows import (
     listed_row,
     resolved_row,
     snapshot_row,
+    status_row,
     tick_size_row,
     trade_row,
 )
@@ -29,6 +30,7 @@ from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADE
 from surveillance_core.venues.protocols import (
     AssetTerms,
     ChannelEvent,
+    ConnectionCommands,
     Doubted,
     IntegrityTally,
     MarketChannel,
@@ -37,6 +39,8 @@ from surveillance_core.venues.protocols import (
     Opened,
     Rejected,
     SettledReader,
+    Status,
+    StatusChanged,
     TickSizeChanged,
     Trade,
 )
@@ -63,7 +67,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Resubscribe:
+class Resync:
     """The assets' books must be had anew on this connection."""
 
     conn: str
@@ -86,7 +90,7 @@ class Output:
 
     rows: list[tuple[Table, int, Row]] = field(default_factory=list[tuple[Table, int, Row]])
     """Table, the row's time in microseconds (it chooses the bucket), and the row."""
-    commands: list[Resubscribe] = field(default_factory=list[Resubscribe])
+    commands: list[Resync] = field(default_factory=list[Resync])
     rejected: list[RejectedFrame] = field(default_factory=list[RejectedFrame])
 
 
@@ -126,10 +130,11 @@ class Engine:
 
     # ── input ────────────────────────────────────────────────────────────────────────────────
 
-    def connect(self, conn: str, recv_ns: int) -> None:
-        """A connection opened; its books start from nothing."""
+    def connect(self, conn: str, recv_ns: int) -> ConnectionCommands:
+        """A connection opened; its books start from nothing. Returns what it is to send."""
         self.advance(recv_ns)
-        self._channels[conn] = self._new_channel(self._read_settled)
+        channel = self._channels[conn] = self._new_channel(self._read_settled)
+        return channel.commands
 
     def follow(self, conn: str, assets: Iterable[AssetTerms], tier: Tier, recv_ns: int) -> None:
         """These assets were subscribed on the connection."""
@@ -301,6 +306,11 @@ class Engine:
                         self.counts["resolved"] += 1
                         self._emit(LIFECYCLE, resolved_row(event, recv_ns))
                         self._close_market(event.market_id, recv_ns)
+                case StatusChanged():
+                    self.counts[event.status.value] += 1
+                    self._emit(LIFECYCLE, status_row(event, recv_ns))
+                    if event.status is Status.SETTLED:
+                        self._close_market(event.market_id, recv_ns)
                 case Rejected():
                     self.rejected[event.reason] += 1
                     self._output.rejected.append(RejectedFrame(conn, recv_ns, event))
@@ -336,7 +346,7 @@ class Engine:
         if followed.state.opened or followed.awaiting_ns is None:
             followed.awaiting_ns = recv_ns
         if followed.state.trust is Trust.DIVERGED or not followed.state.opened:
-            command = Resubscribe(conn, (event.asset_id,), event.cause)
+            command = Resync(conn, (event.asset_id,), event.cause)
             self._output.commands.append(command)
 
     # ── reading books ────────────────────────────────────────────────────────────────────────
@@ -348,7 +358,7 @@ class Engine:
                 if instant - followed.awaiting_ns >= first_book_ns:
                     followed.awaiting_ns = instant
                     self._output.commands.append(
-                        Resubscribe(followed.conn, (asset_id,), "no_book_in_time")
+                        Resync(followed.conn, (asset_id,), "no_book_in_time")
                     )
                 if not followed.state.opened:
                     continue

@@ -13,7 +13,8 @@ import pytest
 from surveillance_collector import feed as feed_module
 from surveillance_collector.engine import Tier
 from surveillance_collector.feed import Feed, ReceiveClock
-from surveillance_core.venues.protocols import AssetTerms
+from surveillance_core.venues.polymarket.subscriptions import Subscriptions
+from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
 from surveillance_core.venues.registry import adapter_of, asset_terms
 from surveillance_core.venues.simulated.servers import SimulatedPolymarket
 
@@ -31,8 +32,9 @@ class Sink:
         self.frames: list[bytes | str] = []
         self.causes: list[tuple[str, int | None]] = []
 
-    def connect(self, conn: str, recv_ns: int) -> None:
+    def connect(self, conn: str, recv_ns: int) -> ConnectionCommands:
         self.calls.append(("connect", conn, recv_ns))
+        return Subscriptions()
 
     def follow(self, conn: str, assets: Sequence[AssetTerms], tier: Tier, recv_ns: int) -> None:
         self.calls.append(("follow", conn, recv_ns))
@@ -63,9 +65,10 @@ def _feed(sink: Sink, url: str, *, stall_seconds: float = 60.0) -> Feed:
     return Feed(
         "polymarket-0",
         url,
-        adapter_of(VENUE),
         sink,
         ReceiveClock(),
+        handshake=lambda wall_ms: {},
+        ping=adapter_of(VENUE).ping,
         stall_seconds=stall_seconds,
         reconnect_max_seconds=0.1,
     )
@@ -208,13 +211,13 @@ async def test_books_are_had_anew_only_on_the_connection_that_was_meant() -> Non
         feed, terms = _feed(sink, venue.ws_url), _terms(venue)
         asset = terms[0].asset_id
         await feed.add(terms, Tier.HOT)
-        await feed.resubscribe("polymarket-0.1", [asset])
+        await feed.resync("polymarket-0.1", [asset])
         async with _running(feed):
             await until(lambda: sink.books(asset), "the first book")
             before = sink.books(asset)
-            await feed.resubscribe("polymarket-0.7", [asset])
-            await feed.resubscribe("polymarket-0.1", ["not held"])
-            await feed.resubscribe("polymarket-0.1", [asset])
+            await feed.resync("polymarket-0.7", [asset])
+            await feed.resync("polymarket-0.1", ["not held"])
+            await feed.resync("polymarket-0.1", [asset])
             await until(lambda: sink.books(asset) > before, "the book anew")
             assert venue.sockets.received["unsubscribe"] == 1
             assert venue.sockets.subscribed == {t.asset_id for t in terms}
