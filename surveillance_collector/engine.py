@@ -153,6 +153,8 @@ class Engine:
             if known is not None:
                 followed.ever_opened = known.ever_opened
                 followed.last_row_ns = known.last_row_ns
+                if known.resolved:
+                    followed.resolved, followed.awaiting_ns = True, None
                 if known.coverage is not None:
                     self._cover(known.coverage.doubt("resubscribed", recv_ns, recv_ns))
                     followed.coverage = known.coverage
@@ -319,6 +321,7 @@ class Engine:
         """A resolved market's book means nothing any more, and no new one is asked for."""
         for asset_id, followed in self._followed.items():
             if followed.terms.market_id == market_id:
+                followed.resolved = True
                 followed.state.opened = False
                 followed.awaiting_ns = None
                 self._deferred.pop(asset_id, None)
@@ -328,6 +331,9 @@ class Engine:
     def _opened(self, event: Opened, recv_ns: int) -> None:
         followed = self._followed.get(event.asset_id)
         if followed is None:
+            return
+        if followed.resolved:
+            followed.state.opened = False
             return
         followed.awaiting_ns = None
         if followed.coverage is not None:
@@ -339,7 +345,7 @@ class Engine:
     def _doubted(self, conn: str, event: Doubted, recv_ns: int) -> None:
         self.counts[f"doubted_{event.cause}"] += 1
         followed = self._followed.get(event.asset_id)
-        if followed is None:
+        if followed is None or followed.resolved:
             return
         if followed.coverage is not None:
             self._cover(followed.coverage.doubt(event.cause, event.since_ns, recv_ns))

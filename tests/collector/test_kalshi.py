@@ -470,3 +470,73 @@ def test_a_missing_key_stops_the_command_with_the_next_step(tmp_path: Path) -> N
 def test_a_collector_is_not_made_without_its_key(lake: Lake) -> None:
     with pytest.raises(ConfigurationError, match=r"venues\.kalshi"):
         VenueCollector(Settings(), lake, Venue.KALSHI)
+
+
+# ── the engine alone ─────────────────────────────────────────────────────────────────────────
+
+
+class Recorded:
+    """One connection's frames by hand into an engine, a second apart."""
+
+    def __init__(self, *tickers: str) -> None:
+        self.engine = Engine(lambda reader: KalshiChannel(reader), sampled())
+        self.now_ns = WALL_MS * 1_000_000
+        self.conn = "c0"
+        self.seq = 0
+        self.tickers = tickers
+        self.connect()
+
+    def connect(self) -> None:
+        self.conn, self.seq = f"c{int(self.conn[1:]) + 1}", 0
+        self.engine.connect(self.conn, self.now_ns)
+        self.engine.follow(self.conn, map(_terms, self.tickers), Tier.HOT, self.now_ns)
+        self.send({"type": "subscribed", "msg": {"channel": BOOKS, "sid": 1}})
+        for ticker in self.tickers:
+            self.book(ticker)
+
+    def send(self, frame: dict[str, Any]) -> None:
+        self.now_ns += 1_000_000_000
+        self.engine.receive(self.conn, json.dumps(frame), self.now_ns)
+
+    def book(self, ticker: str, *, skip: int = 0) -> None:
+        self.seq += 1 + skip
+        body = {"market_ticker": ticker, "yes_dollars_fp": [["0.4800", "10.00"]]}
+        self.send({"type": "orderbook_snapshot", "sid": 1, "seq": self.seq, "msg": body})
+
+    def happens(self, ticker: str, event_type: str, **members: object) -> None:
+        body = {"market_ticker": ticker, "event_type": event_type, **members}
+        self.send({"type": "market_lifecycle_v2", "msg": body})
+
+
+def _asked(recorded: Recorded) -> set[str]:
+    return {a for command in recorded.engine.drain().commands for a in command.asset_ids}
+
+
+def test_no_book_is_asked_for_after_a_result_whatever_is_lost() -> None:
+    recorded = Recorded("A", "B")
+    recorded.happens("A", "determined", result="yes", determination_ts=1)
+    assert _asked(recorded) == set()
+    recorded.book("A", skip=3)
+    assert _asked(recorded) == {"B"}, "what was lost may have been of both"
+    recorded.book("B")
+    assert recorded.engine.books == 1, "a book that comes after the result does not stand"
+    recorded.engine.disconnect(recorded.conn, recorded.now_ns, "closed_1006")
+    recorded.connect()
+    recorded.engine.advance(recorded.now_ns + 60_000_000_000)
+    assert _asked(recorded) == set()
+    assert recorded.engine.books == 1
+
+
+def test_a_settlement_ends_trust_where_the_result_was_not_heard() -> None:
+    recorded = Recorded("A", "B")
+    recorded.happens("A", "settled", settled_ts=1)
+    recorded.happens("B", "deactivated", is_deactivated=True)
+    assert recorded.engine.books == 1, "a pause leaves the book as it is"
+
+
+def test_what_happens_twice_is_two_rows() -> None:
+    recorded = Recorded("A")
+    for event_type in ("deactivated", "activated", "deactivated"):
+        recorded.happens("A", event_type)
+    rows = [row for table, _, row in recorded.engine.drain().rows if table is LIFECYCLE]
+    assert [row[4] for row in rows] == ["deactivated", "activated", "deactivated"]
