@@ -70,10 +70,10 @@ def run(
             raise CommandFailed(
                 "no venue is enabled: set venues.polymarket.enabled = true, or name --venue"
             )
-        lake = open_lake(settings, write=True)
         for name in venues:
-            # a venue whose key is missing stops the command before anything is collected
+            # a key that is missing stops the command before a lake is made
             adapter_of(name).handshake(settings)
+        lake = open_lake(settings, write=True)
         with collector_lock(lake.store, "0"):
             try:
                 reports = asyncio.run(collect(settings, lake, venues, seconds))

@@ -465,6 +465,7 @@ def test_a_missing_key_stops_the_command_with_the_next_step(tmp_path: Path) -> N
     said = " ".join(result.stderr.split())
     assert "venues.kalshi: api_key_id_env and private_key_path must both be set" in said
     assert "surveillance doctor" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["real.toml"], "no lake was made"
 
 
 def test_a_collector_is_not_made_without_its_key(lake: Lake) -> None:
