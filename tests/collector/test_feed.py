@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 
 import pytest
+from websockets.asyncio.client import ClientConnection
 
 from surveillance_collector import feed as feed_module
 from surveillance_collector.engine import Tier
@@ -237,6 +238,29 @@ async def test_a_venue_that_is_not_there_yet_is_tried_until_it_is() -> None:
             assert port_of(venue.ws_url) == port
             await feed.add(_terms(venue), Tier.HOT)
             await until(lambda: sink.frames, "frames")
+
+
+async def test_a_peer_that_takes_no_commands_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "SEND_SECONDS", 0.05)
+    sink, aborted = Sink(), asyncio.Event()
+    connected: list[ClientConnection] = []
+
+    async def deaf(self: ClientConnection, frame: str) -> None:
+        connected.append(self)
+        monkeypatch.setattr(self.transport, "abort", aborted.set)
+        await asyncio.Event().wait()
+
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url), _terms(venue)
+        await feed.add(terms[:2], Tier.HOT)
+        async with _running(feed):
+            await until(lambda: sink.frames, "frames")
+            monkeypatch.setattr(ClientConnection, "send", deaf)
+            async with asyncio.timeout(5.0):
+                await feed.add(terms[2:4], Tier.HOT)
+                await aborted.wait()
+            monkeypatch.undo()
+    assert len(connected) == 1
 
 
 def test_receive_times_never_repeat_and_never_go_back() -> None:
