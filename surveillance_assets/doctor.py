@@ -18,8 +18,10 @@ import msgspec
 from surveillance_core.lake.errors import LakeError
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.store import ObjectStoreOptions
+from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings
-from surveillance_core.venues.registry import adapter_of, supported_venues
+from surveillance_core.venues.kalshi.signing import CredentialsError, load_signer
+from surveillance_core.venues.registry import supported_venues
 
 FREE_BYTES = 5 * 1024**3
 CLOCK_SECONDS = 2.0
@@ -39,6 +41,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Every check in turn."""
     yield Finding("configuration", "ok", "every key is valid")
     yield from _venues(settings)
+    credentials = _credentials(settings)
+    if credentials is not None:
+        yield credentials
     yield from _data_dir(settings)
     yield from _hosts(settings)
 
@@ -55,14 +60,31 @@ def _venues(settings: Settings) -> Iterator[Finding]:
                 "this version has no adapter for it",
                 f"set venues.{venue}.enabled = false",
             )
-        elif not adapter_of(venue).live:
-            yield Finding(
-                f"venue {venue}", "warning", "scanned and replayed, not collected in this version"
-            )
         elif not settings.endpoints(venue).ws_url or not settings.endpoints(venue).rest_url:
             yield Finding(
                 f"venue {venue}", "failed", "an address is missing", f"set venues.{venue}.*_url"
             )
+
+
+def _credentials(settings: Settings) -> Finding | None:
+    """Whether Kalshi's handshake can be signed; nothing of the key is shown."""
+    if Venue.KALSHI not in settings.venues.enabled:
+        return None
+    check = "credentials kalshi"
+    if settings.mock.enabled:
+        return Finding(check, "ok", "simulated: made when they are first needed")
+    table = settings.venues.kalshi
+    try:
+        load_signer(table.api_key_id_env, table.private_key_path)
+    except CredentialsError as error:
+        return Finding(
+            check,
+            "failed",
+            str(error),
+            "make a key in the venue's account settings, keep its file with mode 0600, and name "
+            "both in venues.kalshi.api_key_id_env and private_key_path",
+        )
+    return Finding(check, "ok", f"${table.api_key_id_env} and {table.private_key_path} can be used")
 
 
 def _data_dir(settings: Settings) -> Iterator[Finding]:

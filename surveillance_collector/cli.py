@@ -32,7 +32,7 @@ from surveillance_core.lake.manifest import manifest_days
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.read import verify_days
 from surveillance_core.markets import Venue
-from surveillance_core.venues.registry import adapter_of, live_adapter_of
+from surveillance_core.venues.registry import adapter_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -71,7 +71,8 @@ def run(
                 "no venue is enabled: set venues.polymarket.enabled = true, or name --venue"
             )
         for name in venues:
-            live_adapter_of(name)
+            # a key that is missing stops the command before a lake is made
+            adapter_of(name).handshake(settings)
         lake = open_lake(settings, write=True)
         with collector_lock(lake.store, "0"):
             try:

@@ -21,6 +21,7 @@ from surveillance_collector.rows import (
     listed_row,
     resolved_row,
     snapshot_row,
+    status_row,
     tick_size_row,
     trade_row,
 )
@@ -29,6 +30,7 @@ from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADE
 from surveillance_core.venues.protocols import (
     AssetTerms,
     ChannelEvent,
+    ConnectionCommands,
     Doubted,
     IntegrityTally,
     MarketChannel,
@@ -37,6 +39,8 @@ from surveillance_core.venues.protocols import (
     Opened,
     Rejected,
     SettledReader,
+    Status,
+    StatusChanged,
     TickSizeChanged,
     Trade,
 )
@@ -63,7 +67,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Resubscribe:
+class Resync:
     """The assets' books must be had anew on this connection."""
 
     conn: str
@@ -86,7 +90,7 @@ class Output:
 
     rows: list[tuple[Table, int, Row]] = field(default_factory=list[tuple[Table, int, Row]])
     """Table, the row's time in microseconds (it chooses the bucket), and the row."""
-    commands: list[Resubscribe] = field(default_factory=list[Resubscribe])
+    commands: list[Resync] = field(default_factory=list[Resync])
     rejected: list[RejectedFrame] = field(default_factory=list[RejectedFrame])
 
 
@@ -126,10 +130,11 @@ class Engine:
 
     # ── input ────────────────────────────────────────────────────────────────────────────────
 
-    def connect(self, conn: str, recv_ns: int) -> None:
-        """A connection opened; its books start from nothing."""
+    def connect(self, conn: str, recv_ns: int) -> ConnectionCommands:
+        """A connection opened; its books start from nothing. Returns what it is to send."""
         self.advance(recv_ns)
-        self._channels[conn] = self._new_channel(self._read_settled)
+        channel = self._channels[conn] = self._new_channel(self._read_settled)
+        return channel.commands
 
     def follow(self, conn: str, assets: Iterable[AssetTerms], tier: Tier, recv_ns: int) -> None:
         """These assets were subscribed on the connection."""
@@ -148,6 +153,8 @@ class Engine:
             if known is not None:
                 followed.ever_opened = known.ever_opened
                 followed.last_row_ns = known.last_row_ns
+                if known.resolved:
+                    followed.resolved, followed.awaiting_ns = True, None
                 if known.coverage is not None:
                     self._cover(known.coverage.doubt("resubscribed", recv_ns, recv_ns))
                     followed.coverage = known.coverage
@@ -301,6 +308,11 @@ class Engine:
                         self.counts["resolved"] += 1
                         self._emit(LIFECYCLE, resolved_row(event, recv_ns))
                         self._close_market(event.market_id, recv_ns)
+                case StatusChanged():
+                    self.counts[event.status.value] += 1
+                    self._emit(LIFECYCLE, status_row(event, recv_ns))
+                    if event.status is Status.SETTLED:
+                        self._close_market(event.market_id, recv_ns)
                 case Rejected():
                     self.rejected[event.reason] += 1
                     self._output.rejected.append(RejectedFrame(conn, recv_ns, event))
@@ -309,6 +321,7 @@ class Engine:
         """A resolved market's book means nothing any more, and no new one is asked for."""
         for asset_id, followed in self._followed.items():
             if followed.terms.market_id == market_id:
+                followed.resolved = True
                 followed.state.opened = False
                 followed.awaiting_ns = None
                 self._deferred.pop(asset_id, None)
@@ -318,6 +331,9 @@ class Engine:
     def _opened(self, event: Opened, recv_ns: int) -> None:
         followed = self._followed.get(event.asset_id)
         if followed is None:
+            return
+        if followed.resolved:
+            followed.state.opened = False
             return
         followed.awaiting_ns = None
         if followed.coverage is not None:
@@ -329,14 +345,14 @@ class Engine:
     def _doubted(self, conn: str, event: Doubted, recv_ns: int) -> None:
         self.counts[f"doubted_{event.cause}"] += 1
         followed = self._followed.get(event.asset_id)
-        if followed is None:
+        if followed is None or followed.resolved:
             return
         if followed.coverage is not None:
             self._cover(followed.coverage.doubt(event.cause, event.since_ns, recv_ns))
         if followed.state.opened or followed.awaiting_ns is None:
             followed.awaiting_ns = recv_ns
         if followed.state.trust is Trust.DIVERGED or not followed.state.opened:
-            command = Resubscribe(conn, (event.asset_id,), event.cause)
+            command = Resync(conn, (event.asset_id,), event.cause)
             self._output.commands.append(command)
 
     # ── reading books ────────────────────────────────────────────────────────────────────────
@@ -348,7 +364,7 @@ class Engine:
                 if instant - followed.awaiting_ns >= first_book_ns:
                     followed.awaiting_ns = instant
                     self._output.commands.append(
-                        Resubscribe(followed.conn, (asset_id,), "no_book_in_time")
+                        Resync(followed.conn, (asset_id,), "no_book_in_time")
                     )
                 if not followed.state.opened:
                     continue

@@ -7,26 +7,43 @@ once, in the event loop's own thread; it decides nothing about what a frame mean
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
 from typing import Protocol
 
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from surveillance_collector.engine import Tier
-from surveillance_core.venues.protocols import AssetTerms
-from surveillance_core.venues.registry import VenueAdapter
+from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
+from surveillance_core.venues.registry import HandshakeHeaders
 
-MAX_FRAME_BYTES = 32 * 1024 * 1024
-"""The initial dump of 400 assets is one frame of several MB (reference polymarket.md 3.2)."""
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+"""Polymarket's initial dump of 400 assets is one frame of several MB (reference polymarket.md 3.2);
+Kalshi's messages may have 64 MiB (kalshi.md 3)."""
 
 PING_SECONDS = 10.0
+SEND_SECONDS = 10.0
+"""A peer that takes no commands for this long is given up."""
 _CLOSE_SECONDS = 2.0
+_REFUSED_BY_KEY = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 log = structlog.get_logger()
+
+# at its debug level the library logs the headers of handshakes, which may be signed
+_library_log = logging.getLogger("surveillance_collector.websocket")
+_library_log.setLevel(logging.WARNING)
+
+
+class _Connect(connect):
+    """A handshake that is made with the host it was signed for and with no other."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 class ReceiveClock:
@@ -45,7 +62,7 @@ class ReceiveClock:
 class FeedSink(Protocol):
     """Who takes what a connection brings; the engine, in the collector."""
 
-    def connect(self, conn: str, recv_ns: int) -> None: ...
+    def connect(self, conn: str, recv_ns: int) -> ConnectionCommands: ...
 
     def follow(self, conn: str, assets: Sequence[AssetTerms], tier: Tier, recv_ns: int) -> None: ...
 
@@ -65,31 +82,46 @@ class Feed:
     ----------
     name
         The connection's place in the plan; each reconnection gets an id of its own after it.
+    sink
+        Is told what comes, and gives each connection the commands it may send.
+    handshake
+        Headers of each handshake, made afresh from the wall's time.
+    ping
+        Text frame sent to keep the connection alive, None for none.
     stall_seconds
         Silence on data, pings aside, after which the connection is replaced.
+    wall_ms
+        The wall's time in milliseconds since the epoch, which is never the simulated one.
     """
 
     def __init__(
         self,
         name: str,
         url: str,
-        adapter: VenueAdapter,
         sink: FeedSink,
         clock: ReceiveClock,
         *,
+        handshake: HandshakeHeaders,
+        ping: str | None,
         stall_seconds: float,
         reconnect_max_seconds: float,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.name = name
         self._url = url
-        self._adapter = adapter
         self._sink = sink
         self._clock = clock
+        self._handshake = handshake
+        self._ping = ping
+        self._wall_ms = wall_ms
         self._stall_seconds = stall_seconds
         self._reconnect_max_seconds = reconnect_max_seconds
         self._assets: dict[str, tuple[AssetTerms, Tier]] = {}
         self._wanted = asyncio.Event()
         self._socket: ClientConnection | None = None
+        self._commands: ConnectionCommands | None = None
+        self._sending = asyncio.Lock()
+        self._announces = False
         self._conn = ""
         self._attempt = 0
         self._last_data_ns = 0
@@ -99,6 +131,11 @@ class Feed:
     def connected(self) -> bool:
         """Whether a socket is open."""
         return self._socket is not None
+
+    @property
+    def announces(self) -> bool:
+        """Whether the connection also hears what the venue announces of every market."""
+        return self._announces
 
     @property
     def assets(self) -> int:
@@ -112,8 +149,10 @@ class Feed:
             await self._wanted.wait()
             cause = "connect_failed"
             try:
-                async with connect(
+                async with _Connect(
                     self._url,
+                    additional_headers=self._handshake(self._wall_ms()),
+                    logger=_library_log,
                     compression=None,
                     proxy=None,
                     max_size=MAX_FRAME_BYTES,
@@ -122,6 +161,10 @@ class Feed:
                 ) as socket:
                     failures = 0
                     cause = await self._hold(socket)
+            except InvalidStatus as refusal:
+                status = refusal.response.status_code
+                cause = f"handshake_{status}"
+                log.warning("handshake_refused", conn=self.name, cause=cause, **_advice(status))
             except (OSError, WebSocketException, TimeoutError) as error:
                 cause = f"connection_{type(error).__name__}".lower()
                 log.warning("feed_failed", conn=self.name, cause=cause, error=str(error)[:200])
@@ -129,7 +172,7 @@ class Feed:
                 cause = "stopped"
                 raise
             finally:
-                self._socket = None
+                self._socket = self._commands = None
                 if self._conn:
                     # what a stalled peer withheld is missing from its last frame on
                     since_ns = self._last_data_ns if cause == "stalled" else None
@@ -147,10 +190,9 @@ class Feed:
         """Subscribe more assets, now or when the connection next opens."""
         self._assets |= {terms.asset_id: (terms, tier) for terms in assets}
         self._wanted.set()
-        if self._socket is not None:
+        if self._commands is not None:
             self._sink.follow(self._conn, assets, tier, self._clock.now_ns())
-            ids = [terms.asset_id for terms in assets]
-            await self._send_all(self._adapter.subscribe_frames(ids, first=False))
+            await self._send_all(self._commands.subscribe([terms.asset_id for terms in assets]))
 
     async def remove(self, asset_ids: Sequence[str]) -> None:
         """Unsubscribe assets."""
@@ -158,40 +200,50 @@ class Feed:
         if held:
             self._sink.forget(self._conn, held, self._clock.now_ns())
             if self._assets:
-                await self._send_all(self._adapter.unsubscribe_frames(held))
+                if self._commands is not None:
+                    await self._send_all(self._commands.unsubscribe(held))
                 return
             # nothing left to hear: silence would pass for a stall, so let the connection go
             self._wanted.clear()
+            self._announces = False
             if self._socket is not None:
                 await self._socket.close()
 
-    async def resubscribe(self, conn: str, asset_ids: Sequence[str]) -> None:
+    async def announce(self) -> None:
+        """Hear what the venue announces of every market too, now or when it next opens."""
+        if not self._announces:
+            self._announces = True
+            if self._commands is not None:
+                await self._send_all(self._commands.opening())
+
+    async def resync(self, conn: str, asset_ids: Sequence[str]) -> None:
         """Ask for the assets' books anew, if the connection is still the one that was meant."""
         held = [asset_id for asset_id in asset_ids if asset_id in self._assets]
-        if self._socket is None or conn != self._conn or not held:
-            return
-        await self._send_all(self._adapter.unsubscribe_frames(held))
-        await self._send_all(self._adapter.subscribe_frames(held, first=False))
+        if self._commands is not None and conn == self._conn and held:
+            await self._send_all(self._commands.resync(held))
 
     async def _hold(self, socket: ClientConnection) -> str:
         self._attempt += 1
         self._conn = f"{self.name}.{self._attempt}"
         self._socket = socket
         opened_ns = self._last_data_ns = self._clock.now_ns()
-        self._sink.connect(self._conn, opened_ns)
+        commands = self._commands = self._sink.connect(self._conn, opened_ns)
         for tier in Tier:
             assets = [terms for terms, held in self._assets.values() if held is tier]
             if assets:
                 self._sink.follow(self._conn, assets, tier, opened_ns)
-        await self._send_all(self._adapter.subscribe_frames(list(self._assets), first=True))
+        frames = commands.subscribe(list(self._assets))
+        if self._announces:
+            frames += commands.opening()
+        await self._send_all(frames)
         log.info("feed_open", conn=self._conn, assets=len(self._assets))
         keep_alive = asyncio.create_task(self._keep_alive(socket))
         try:
-            return await self._receive(socket)
+            return await self._receive(socket, commands)
         finally:
             keep_alive.cancel()
 
-    async def _receive(self, socket: ClientConnection) -> str:
+    async def _receive(self, socket: ClientConnection, commands: ConnectionCommands) -> str:
         last_data = time.monotonic()
         while True:
             silent = time.monotonic() - last_data
@@ -211,23 +263,39 @@ class Feed:
             self._sink.receive(self._conn, frame, recv_ns)
             if frame[:1] in (b"{", b"["):
                 last_data, self._last_data_ns = time.monotonic(), recv_ns
+            if commands.outbox:
+                called_for, commands.outbox = commands.outbox, []
+                await self._send_all(called_for)
 
     async def _keep_alive(self, socket: ClientConnection) -> None:
-        if self._adapter.ping is None:
+        if self._ping is None:
             return
         while True:
             await asyncio.sleep(PING_SECONDS)
             try:
-                await socket.send(self._adapter.ping)
+                await socket.send(self._ping)
             except ConnectionClosed:
                 return
 
     async def _send_all(self, frames: Iterable[str]) -> None:
+        """Send frames in the order of the calls; a peer that does not take them is given up."""
         socket = self._socket
         if socket is None:
             return
-        try:
-            for frame in frames:
-                await socket.send(frame)
-        except ConnectionClosed:
-            log.info("feed_send_after_close", conn=self._conn)
+        async with self._sending:
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    for frame in frames:
+                        await socket.send(frame)
+            except ConnectionClosed:
+                log.info("feed_send_after_close", conn=self._conn)
+            except TimeoutError:
+                log.warning("feed_send_stuck", conn=self._conn)
+                socket.transport.abort()
+
+
+def _advice(status: int) -> dict[str, str]:
+    """The next step after a refused handshake, where it is known."""
+    if status in _REFUSED_BY_KEY:
+        return {"next_step": "check the key, that it is this host's, and this machine's clock"}
+    return {}

@@ -17,6 +17,7 @@ class Followed:
         "coverage",
         "ever_opened",
         "last_row_ns",
+        "resolved",
         "sampled_version",
         "state",
         "terms",
@@ -38,3 +39,5 @@ class Followed:
         self.ever_opened = False
         self.last_row_ns = 0
         self.sampled_version = -1
+        self.resolved = False
+        """Whether the market has a result: no book of it means anything any more."""

@@ -10,6 +10,7 @@ from surveillance_core.books import DOLLARS, TICKS_PER_DOLLAR, BookState, BookSt
 from surveillance_core.venues.protocols import (
     MarketListed,
     MarketResolved,
+    StatusChanged,
     TickSizeChanged,
     Trade,
 )
@@ -145,4 +146,17 @@ def tick_size_row(event: TickSizeChanged, recv_ns: int) -> Row:
         "tick_size_change",
         f"{DOLLARS[event.old_tick]:g}",
         f"{DOLLARS[event.new_tick]:g}",
+    )
+
+
+def status_row(event: StatusChanged, recv_ns: int) -> Row:
+    """The row of ``schemas.LIFECYCLE`` of what else happened to a market."""
+    return (
+        recv_ns // 1_000,
+        event.ts_venue_ms,
+        event.market_id,
+        None,
+        event.status.value,
+        None,
+        event.new,
     )

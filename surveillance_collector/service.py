@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import structlog
 
-from surveillance_collector.engine import Engine, Sampling, Tier
+from surveillance_collector.engine import Engine, Resync, Sampling, Tier
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
 from surveillance_collector.scheduler import Filters, Selection, select_markets
@@ -27,8 +27,9 @@ from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.read import latest_universe_day, read_universe, universe_entry
 from surveillance_core.markets import Market, UniverseError, Venue
 from surveillance_core.settings import Settings
-from surveillance_core.venues.protocols import MarketChannel, SettledReader
-from surveillance_core.venues.registry import adapter_of, live_adapter_of
+from surveillance_core.simulated_time import receive_ns_of_wall, receive_time_ns
+from surveillance_core.venues.protocols import BATCH_GAP_NS, MarketChannel, SettledReader
+from surveillance_core.venues.registry import adapter_of
 
 TICK_SECONDS = 0.05
 REPORT_SECONDS = 10.0
@@ -49,7 +50,8 @@ def sampling_of(settings: Settings, venue: Venue) -> Sampling:
         heartbeat_ns=int(storage.heartbeat_seconds * 1e9),
         bucket_ns=int(storage.bucket_minutes * 60e9),
         top_k=storage.top_k,
-        first_book_ns=int(table.first_book_seconds * 1e9),
+        # a wait for the venue's answer, which simulated time does not hurry
+        first_book_ns=receive_ns_of_wall(settings.mock, table.first_book_seconds),
     )
 
 
@@ -59,8 +61,11 @@ def new_engine(settings: Settings, venue: Venue, *, hash_interval_ms: int | None
     interval = settings.venues[venue].hash_check_interval_ms
     interval_ns = (interval if hash_interval_ms is None else hash_interval_ms) * 1_000_000
 
+    # the frames of a batch are apart by the wall's time, however fast the simulated one runs
+    gap_ns = receive_ns_of_wall(settings.mock, BATCH_GAP_NS / 1e9)
+
     def new_channel(on_settled: SettledReader) -> MarketChannel:
-        return adapter.new_channel(on_settled, interval_ns)
+        return adapter.new_channel(on_settled, interval_ns, batch_gap_ns=gap_ns)
 
     return Engine(new_channel, sampling_of(settings, venue))
 
@@ -103,8 +108,14 @@ class VenueCollector:
 
     Parameters
     ----------
-    wall_clock
-        UTC now; injected by tests.
+    wall_ns
+        The wall's nanoseconds since the epoch, of which every time in the lake is made: the same,
+        or simulated where the settings say so.
+
+    Raises
+    ------
+    ConfigurationError
+        If what the venue's handshake needs is missing.
     """
 
     def __init__(
@@ -113,14 +124,15 @@ class VenueCollector:
         lake: Lake,
         venue: Venue,
         shard: str = "0",
-        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._settings = settings
         self._lake = lake
         self._venue = venue
-        self._adapter = live_adapter_of(venue)
-        self._clock = ReceiveClock()
-        self._wall_clock = wall_clock
+        self._adapter = adapter_of(venue)
+        self._handshake = self._adapter.handshake(settings)
+        self._now_ns = lambda: receive_time_ns(settings.mock, wall_ns())
+        self._clock = ReceiveClock(self._now_ns)
         self._engine = new_engine(settings, venue)
         self._recorder = new_recorder(settings, lake, venue, shard)
         self._rejected = RejectedFrames(lake, venue)
@@ -187,7 +199,7 @@ class VenueCollector:
 
     async def _adopt_universe(self) -> bool:
         """Subscribe what a newly published universe asks for; False where there is none to use."""
-        now = self._wall_clock()
+        now = datetime.fromtimestamp(self._now_ns() / 1e9, UTC)
         max_age = timedelta(hours=self._settings.universe.max_age_hours)
         day = latest_universe_day(self._lake, self._venue, now.date(), max_age)
         if day is None:
@@ -249,9 +261,17 @@ class VenueCollector:
             for selected in group:
                 ids = tuple(terms.asset_id for terms in selected.assets)
                 self._placed[selected.market.market_id] = (feed, ids)
+            await self._keep_announcements()
             if feed.name not in self._tasks:
                 self._tasks[feed.name] = asyncio.create_task(feed.run(), name=feed.name)
                 await asyncio.sleep(STAGGER_SECONDS)
+        await self._keep_announcements()
+
+    async def _keep_announcements(self) -> None:
+        """Hear what the venue says of all markets on one connection, while there is one."""
+        holding = [feed for feed in self._feeds if feed.assets]
+        if holding and not any(feed.announces for feed in holding):
+            await holding[0].announce()
 
     def _feed_with_room(self, assets: int) -> Feed:
         table = self._settings.venues[self._venue]
@@ -261,9 +281,10 @@ class VenueCollector:
         feed = Feed(
             f"{self._venue.value}-{len(self._feeds)}",
             self._settings.endpoints(self._venue).ws_url,
-            self._adapter,
             self._engine,
             self._clock,
+            handshake=self._handshake,
+            ping=self._adapter.ping,
             stall_seconds=table.stall_seconds,
             reconnect_max_seconds=table.reconnect_max_seconds,
         )
@@ -290,10 +311,13 @@ class VenueCollector:
             self._rejected.keep(output.rejected)
             reasons = Counter(frame.rejected.reason for frame in output.rejected)
             log.warning("frames_rejected", venue=self._venue.value, reasons=dict(reasons))
-        for command in output.commands:
-            log.info("resubscribing", conn=command.conn, cause=command.cause)
+        for conn, commands in _by_connection(output.commands).items():
+            causes = Counter(command.cause for command in commands)
+            log.info("resyncing", conn=conn, causes=dict(causes))
+            # a stream that lost a number doubts all its books: one command asks for them
+            asset_ids = [asset_id for command in commands for asset_id in command.asset_ids]
             for feed in self._feeds:
-                await feed.resubscribe(command.conn, command.asset_ids)
+                await feed.resync(conn, list(dict.fromkeys(asset_ids)))
 
     async def _publish_due(self) -> None:
         while True:
@@ -342,6 +366,13 @@ class VenueCollector:
             self._publish_failures += 1
             log.error("publish_failed", table=failure.table, error=failure.error)
         return bool(failures)
+
+
+def _by_connection(commands: Sequence[Resync]) -> dict[str, list[Resync]]:
+    grouped: dict[str, list[Resync]] = {}
+    for command in commands:
+        grouped.setdefault(command.conn, []).append(command)
+    return grouped
 
 
 async def collect(

@@ -8,6 +8,7 @@ the value came from; commands turn it into exit code 78.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,8 +22,13 @@ from surveillance_core.markets import Venue
 
 ENVIRONMENT_PREFIX = "SURVEILLANCE__"
 DEFAULT_CONFIG = Path("config/surveillance.toml")
+POLYMARKET_ASSETS_A_CONNECTION = 700
 EXIT_CONFIGURATION = 78
 """Exit code of a bad configuration (sysexits EX_CONFIG)."""
+
+
+LAST_MS = 4_102_444_800_000
+"""2100-01-01: no time in the settings is later."""
 
 
 class ConfigurationError(Exception):
@@ -41,7 +47,7 @@ class VenueSettings(_Table):
     clob_url: str = ""
     ws_url: str = ""
     max_subs: int = Field(default=200, ge=1)
-    assets_per_connection: int = Field(default=400, ge=1, le=700)
+    assets_per_connection: int = Field(default=400, ge=1, le=10_000)
     hot_count: int = Field(default=40, ge=0)
     rotation_period_secs: int = Field(default=180, ge=1)
     snapshot_interval_ms_hot: int = Field(default=2_000, ge=50)
@@ -74,11 +80,43 @@ class VenueSettings(_Table):
         return url.rstrip("/")
 
 
+class KalshiSettings(VenueSettings):
+    """``[venues.kalshi]``: with references to the key that its handshake is signed with."""
+
+    api_key_id_env: str = ""
+    private_key_path: str = ""
+
+    @field_validator("api_key_id_env")
+    @classmethod
+    def _names_a_variable(cls, name: str) -> str:
+        if name and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            # whatever stands here instead may be the secret itself: it is not repeated
+            raise ValueError("names the environment variable that holds the key's id")
+        return name
+
+    @field_validator("private_key_path")
+    @classmethod
+    def _is_a_path(cls, path: str) -> str:
+        if "-----BEGIN" in path or "\n" in path:
+            raise ValueError("is the path of the key's file, never the key")
+        return path
+
+
 class VenuesSettings(_Table):
     """``[venues]``: one table a venue."""
 
     polymarket: VenueSettings = VenueSettings()
-    kalshi: VenueSettings = VenueSettings()
+    kalshi: KalshiSettings = KalshiSettings()
+
+    @field_validator("polymarket")
+    @classmethod
+    def _books_that_come(cls, table: VenueSettings) -> VenueSettings:
+        if table.assets_per_connection > POLYMARKET_ASSETS_A_CONNECTION:
+            raise ValueError(
+                f"assets_per_connection ({table.assets_per_connection}) exceeds "
+                f"{POLYMARKET_ASSETS_A_CONNECTION}: beyond about 750 books silently never come"
+            )
+        return table
 
     def __getitem__(self, venue: Venue) -> VenueSettings:
         return self.polymarket if venue is Venue.POLYMARKET else self.kalshi
@@ -123,7 +161,20 @@ class MockSettings(_Table):
     seed: int = 7
     http_port: int = Field(default=8801, ge=0, le=65_535)
     ws_port: int = Field(default=8802, ge=0, le=65_535)
+    kalshi_http_port: int = Field(default=8803, ge=0, le=65_535)
+    kalshi_ws_port: int = Field(default=8804, ge=0, le=65_535)
+    speed: float = Field(default=1.0, gt=0.0, le=100_000.0)
+    epoch_ms: int = Field(default=0, ge=0, le=LAST_MS)
+    start_ms: int = Field(default=0, ge=0, le=LAST_MS)
     events_per_second: float = Field(default=20.0, gt=0.0)
+
+    @model_validator(mode="after")
+    def _time_has_an_epoch(self) -> Self:
+        if not self.epoch_ms and (self.speed != 1.0 or self.start_ms):
+            raise ValueError(
+                "speed and start_ms count from epoch_ms, which has to be set with them"
+            )
+        return self
 
 
 class UniverseSettings(_Table):
@@ -211,6 +262,13 @@ class Settings(BaseSettings):
 
     def endpoints(self, venue: Venue) -> VenueEndpoints:
         """Addresses in force: the venue's own, or the simulated ones where mock is enabled."""
+        if self.mock.enabled and venue is Venue.KALSHI:
+            http = f"http://127.0.0.1:{self.mock.kalshi_http_port}/trade-api/v2"
+            return VenueEndpoints(
+                rest_url=http,
+                clob_url=http,
+                ws_url=f"ws://127.0.0.1:{self.mock.kalshi_ws_port}/trade-api/ws/v2",
+            )
         if self.mock.enabled:
             http = f"http://127.0.0.1:{self.mock.http_port}"
             return VenueEndpoints(

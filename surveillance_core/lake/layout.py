@@ -18,6 +18,8 @@ LOCK_SUFFIX: Final = ".lock"
 STAGING_SUFFIX: Final = ".staging"
 QUARANTINE_SUFFIX: Final = ".quarantine"
 STATE_SUFFIX: Final = ".state"
+SIMULATED_KEY: Final = "simulated-kalshi.pem"
+"""In the state directory: what stands for a Kalshi key where the venues are simulated."""
 
 _FILE_STEM: Final = {"orderbook_snapshots": "snapshots"}
 _WRITER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")

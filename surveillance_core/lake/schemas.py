@@ -171,14 +171,24 @@ COVERAGE: Final = Table(
 
 LIFECYCLE: Final = Table(
     name="lifecycle",
-    description="What happened to markets themselves: listings, results, changes of tick size.",
+    description=(
+        "What happened to markets themselves: listings, results, changes of tick size and of "
+        "status, as the venue said it."
+    ),
     partitioning=Partitioning.HOUR,
     columns=(
         _required("ts_recv", _TS_US, "When it was received."),
         Column("ts_venue", _TS_MS, "The venue's time of it."),
         _required("market_id", _TEXT, "The venue's id of the market."),
         Column("outcome_id", _TEXT, "The outcome it concerns: the winning one of a result."),
-        _required("event", _TEXT, "listed, resolved or tick_size_change."),
+        _required(
+            "event",
+            _TEXT,
+            (
+                "listed, resolved or tick_size_change; of Kalshi also activated, deactivated, "
+                "closed, settled or close_date_updated (new: the closing time, RFC 3339)."
+            ),
+        ),
         Column("old", _TEXT, "The value before, as text."),
         Column("new", _TEXT, "The value after, as text."),
     ),

@@ -16,6 +16,9 @@ import msgspec
 from surveillance_core.books import BookState
 from surveillance_core.markets import Market
 
+BATCH_GAP_NS = 50_000_000
+"""Silence after which a venue's batch is taken to be whole (polymarket.md 3.6)."""
+
 
 class Side(StrEnum):
     """Which way the taker traded, in terms of the outcome named beside it."""
@@ -98,6 +101,25 @@ class MarketResolved(msgspec.Struct, frozen=True):
     ts_venue_ms: int | None
 
 
+class Status(StrEnum):
+    """What may happen to a listed market besides its result."""
+
+    ACTIVATED = "activated"
+    DEACTIVATED = "deactivated"
+    CLOSED = "closed"
+    SETTLED = "settled"
+    CLOSE_DATE_UPDATED = "close_date_updated"
+
+
+class StatusChanged(msgspec.Struct, frozen=True):
+    """The venue said that something happened to a market; ``new`` is the value after, if any."""
+
+    market_id: str
+    status: Status
+    new: str | None
+    ts_venue_ms: int | None
+
+
 class Rejected(msgspec.Struct, frozen=True):
     """Input that could not be used: kept, counted, never fatal."""
 
@@ -106,7 +128,16 @@ class Rejected(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-ChannelEvent = Trade | Opened | Doubted | TickSizeChanged | MarketListed | MarketResolved | Rejected
+ChannelEvent = (
+    Trade
+    | Opened
+    | Doubted
+    | TickSizeChanged
+    | MarketListed
+    | MarketResolved
+    | StatusChanged
+    | Rejected
+)
 
 
 class IntegrityTally(msgspec.Struct):
@@ -115,6 +146,33 @@ class IntegrityTally(msgspec.Struct):
     due: int = 0
     matched: int = 0
     mismatched: int = 0
+
+
+class ConnectionCommands(Protocol):
+    """The frames one connection sends, in the order in which they are asked for.
+
+    They are made at once, not as they are read, so that what a connection knows of its
+    subscriptions and what it sends cannot part.
+    """
+
+    outbox: list[str]
+    """Frames that something received calls for; whoever sends them empties it."""
+
+    def opening(self) -> list[str]:
+        """What one connection of a venue sends once, to hear what is announced of every market."""
+        ...
+
+    def subscribe(self, asset_ids: Iterable[str]) -> list[str]:
+        """Subscribe assets that the channel follows."""
+        ...
+
+    def unsubscribe(self, asset_ids: Iterable[str]) -> list[str]:
+        """Unsubscribe assets."""
+        ...
+
+    def resync(self, asset_ids: Iterable[str]) -> list[str]:
+        """Have whole books of subscribed assets sent anew."""
+        ...
 
 
 class MarketChannel(Protocol):
@@ -131,6 +189,11 @@ class MarketChannel(Protocol):
     @property
     def messages(self) -> Counter[str]:
         """Messages seen by type, unknown types under their own name."""
+        ...
+
+    @property
+    def commands(self) -> ConnectionCommands:
+        """The frames this connection sends."""
         ...
 
     ignored: Counter[str]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from surveillance_core.books import tick_of
 from surveillance_core.markets import Market, Venue
-from surveillance_core.settings import ConfigurationError
+from surveillance_core.settings import ConfigurationError, Settings
+from surveillance_core.venues.kalshi import credentials as kalshi_credentials
 from surveillance_core.venues.kalshi import rest as kalshi_rest
-from surveillance_core.venues.kalshi import wire as kalshi_wire
 from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.polymarket import rest as polymarket_rest
 from surveillance_core.venues.polymarket import wire as polymarket_wire
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.polymarket.integrity import spell_size
 from surveillance_core.venues.protocols import (
+    BATCH_GAP_NS,
     AssetTerms,
     Discovery,
     MarketChannel,
@@ -25,12 +27,8 @@ from surveillance_core.venues.protocols import (
 )
 from surveillance_core.venues.rest import RestClient
 
-
-class SubscribeFrames(Protocol):
-    """Frames that subscribe assets; ``first`` where the connection has sent nothing yet."""
-
-    def __call__(self, asset_ids: Sequence[str], *, first: bool) -> Iterator[str]:  # noqa: D102
-        ...
+HandshakeHeaders = Callable[[int], Mapping[str, str]]
+"""Headers of a handshake made at a wall time, milliseconds since the epoch; never logged."""
 
 
 class Discover(Protocol):
@@ -48,29 +46,60 @@ class Discover(Protocol):
     ) -> Discovery: ...
 
 
+class NewChannel(Protocol):
+    """Makes the protocol state machine of one connection.
+
+    Takes the reader of settled books, the least nanoseconds between two integrity checks of a book,
+    and the silence after which a batch is whole.
+    """
+
+    def __call__(  # noqa: D102
+        self,
+        on_settled: SettledReader | None,
+        interval_ns: int,
+        /,
+        *,
+        batch_gap_ns: int = BATCH_GAP_NS,
+    ) -> MarketChannel: ...
+
+
 @dataclass(frozen=True)
 class VenueAdapter:
     """What the collector and the universe asset need of a venue."""
 
     venue: Venue
     discover: Discover
-    new_channel: Callable[[SettledReader | None, int], MarketChannel]
-    """Takes the reader of settled books and the least nanoseconds between integrity checks."""
-    subscribe_frames: SubscribeFrames
-    unsubscribe_frames: Callable[[Sequence[str]], Iterator[str]]
+    new_channel: NewChannel
+    handshake: Callable[[Settings], HandshakeHeaders]
+    """Reads what a handshake needs; raises ``ConfigurationError`` where that cannot be had."""
     ping: str | None
     """Text frame sent to keep a connection alive, None where the venue wants none."""
-    live: bool = True
-    """Whether the collector can hold its connections; otherwise it is scanned and replayed."""
+    mirrored: bool
+    """Whether a market's second outcome has a book of its own, the mirror of the first's."""
 
 
-def _polymarket_channel(on_settled: SettledReader | None, interval_ns: int) -> MarketChannel:
-    return PolymarketChannel(on_settled, hash_interval_ns=interval_ns)
+def _polymarket_channel(
+    on_settled: SettledReader | None, interval_ns: int, /, *, batch_gap_ns: int = BATCH_GAP_NS
+) -> MarketChannel:
+    return PolymarketChannel(on_settled, hash_interval_ns=interval_ns, batch_gap_ns=batch_gap_ns)
 
 
-def _kalshi_channel(on_settled: SettledReader | None, interval_ns: int) -> MarketChannel:
+def _kalshi_channel(
+    on_settled: SettledReader | None, interval_ns: int, /, *, batch_gap_ns: int = BATCH_GAP_NS
+) -> MarketChannel:
     del interval_ns  # every frame is numbered: there is nothing to space out
-    return KalshiChannel(on_settled)
+    return KalshiChannel(on_settled, batch_gap_ns=batch_gap_ns)
+
+
+def _open_handshake(settings: Settings) -> HandshakeHeaders:
+    del settings  # the venue's market data needs no key
+    return lambda wall_ms: {}
+
+
+def _signed_handshake(settings: Settings) -> HandshakeHeaders:
+    signer = kalshi_credentials.signer_of(settings)
+    path = urlsplit(settings.endpoints(Venue.KALSHI).ws_url).path or "/"
+    return lambda wall_ms: signer.handshake_headers(wall_ms, path)
 
 
 _ADAPTERS = {
@@ -78,19 +107,18 @@ _ADAPTERS = {
         venue=Venue.KALSHI,
         discover=kalshi_rest.discover,
         new_channel=_kalshi_channel,
-        subscribe_frames=kalshi_wire.subscribe_frames,
-        unsubscribe_frames=kalshi_wire.unsubscribe_frames,
+        handshake=_signed_handshake,
+        # it pings by itself, and its pings are answered below this
         ping=None,
-        # its commands name the connection's subscriptions and its handshake is signed
-        live=False,
+        mirrored=False,
     ),
     Venue.POLYMARKET: VenueAdapter(
         venue=Venue.POLYMARKET,
         discover=polymarket_rest.discover,
         new_channel=_polymarket_channel,
-        subscribe_frames=polymarket_wire.subscribe_frames,
-        unsubscribe_frames=polymarket_wire.unsubscribe_frames,
+        handshake=_open_handshake,
         ping=polymarket_wire.PING,
+        mirrored=True,
     ),
 }
 
@@ -105,17 +133,6 @@ def adapter_of(venue: Venue) -> VenueAdapter:
     return adapter
 
 
-def live_adapter_of(venue: Venue) -> VenueAdapter:
-    """The adapter of a venue that can be collected; raises ``ConfigurationError`` otherwise."""
-    adapter = adapter_of(venue)
-    if not adapter.live:
-        raise ConfigurationError(
-            f"venues.{venue}.enabled: this version scans {venue} and replays recordings of it, but "
-            f"does not collect it yet; set it to false, or name another --venue"
-        )
-    return adapter
-
-
 def supported_venues() -> list[Venue]:
     """Venues with an adapter, alphabetically."""
     return sorted(_ADAPTERS)
@@ -125,7 +142,7 @@ def asset_terms(market: Market, *, mirror: bool) -> list[AssetTerms]:
     """What a market-data connection must know of a market's outcomes.
 
     The first outcome's book stands for the market; ``mirror`` adds the second, which is followed
-    to check it.
+    to check it where the venue keeps a book of it.
     """
     tick = tick_of(market.tick_size)
     size = None if market.min_order_size is None else spell_size(market.min_order_size)
@@ -142,7 +159,7 @@ def asset_terms(market: Market, *, mirror: bool) -> list[AssetTerms]:
             neg_risk=market.neg_risk,
         )
     ]
-    if mirror and other is not None:
+    if mirror and other is not None and adapter_of(market.venue).mirrored:
         terms.append(
             AssetTerms(
                 market_id=market.market_id,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surveillance_collector.engine import Resubscribe, Tier
+from surveillance_collector.engine import Resync, Tier
 from surveillance_core.books import BookStatus
 from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADES
 from surveillance_core.venues.polymarket.channel import BATCH_GAP_NS, PolymarketChannel
@@ -309,7 +309,7 @@ def test_no_book_in_time_asks_for_it_again() -> None:
     engine.advance(START_NS + 900 * MS)
     assert engine.drain().commands == []
     engine.advance(START_NS + 1_900 * MS)
-    wanted = Resubscribe("c1", (market.asset_id,), "no_book_in_time")
+    wanted = Resync("c1", (market.asset_id,), "no_book_in_time")
     assert engine.drain().commands == [wanted]
     engine.advance(START_NS + 2_900 * MS)
     assert engine.drain().commands == [wanted]
@@ -326,7 +326,7 @@ def test_a_diverged_book_is_asked_for_again_and_distrusted_since_it_was_last_pro
             engine.receive("c1", frame, START_NS + second * SECOND)
     engine.advance(START_NS + 3 * SECOND)
     output = engine.drain()
-    assert output.commands == [Resubscribe("c1", (market.asset_id,), "hash_mismatch")]
+    assert output.commands == [Resync("c1", (market.asset_id,), "hash_mismatch")]
     proved, noticed = START_NS + 10 * MS, START_NS + 2_050 * MS
     rows = rows_of(output, SNAPSHOTS)
     assert rows[-1]["trust"] == "diverged"
@@ -348,7 +348,7 @@ def test_a_new_price_grid_is_a_row_and_distrust_until_the_next_book() -> None:
     (row,) = rows_of(output, LIFECYCLE)
     assert (row["event"], row["old"], row["new"]) == ("tick_size_change", "0.01", "0.001")
     assert row["ts_recv"] == _us(changed)
-    assert output.commands == [Resubscribe("c1", (market.asset_id,), "tick_size_change")]
+    assert output.commands == [Resync("c1", (market.asset_id,), "tick_size_change")]
     engine.advance(START_NS + 4 * SECOND)
     assert rows_of(engine.drain(), SNAPSHOTS) == []
     engine.receive("c1", market.book_frame(START_MS + 5_000), book)

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 
 import pytest
+from websockets.asyncio.client import ClientConnection
 
 from surveillance_collector import feed as feed_module
 from surveillance_collector.engine import Tier
 from surveillance_collector.feed import Feed, ReceiveClock
-from surveillance_core.venues.protocols import AssetTerms
+from surveillance_core.venues.polymarket.subscriptions import Subscriptions
+from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
 from surveillance_core.venues.registry import adapter_of, asset_terms
 from surveillance_core.venues.simulated.servers import SimulatedPolymarket
 
@@ -31,8 +33,9 @@ class Sink:
         self.frames: list[bytes | str] = []
         self.causes: list[tuple[str, int | None]] = []
 
-    def connect(self, conn: str, recv_ns: int) -> None:
+    def connect(self, conn: str, recv_ns: int) -> ConnectionCommands:
         self.calls.append(("connect", conn, recv_ns))
+        return Subscriptions()
 
     def follow(self, conn: str, assets: Sequence[AssetTerms], tier: Tier, recv_ns: int) -> None:
         self.calls.append(("follow", conn, recv_ns))
@@ -63,9 +66,10 @@ def _feed(sink: Sink, url: str, *, stall_seconds: float = 60.0) -> Feed:
     return Feed(
         "polymarket-0",
         url,
-        adapter_of(VENUE),
         sink,
         ReceiveClock(),
+        handshake=lambda wall_ms: {},
+        ping=adapter_of(VENUE).ping,
         stall_seconds=stall_seconds,
         reconnect_max_seconds=0.1,
     )
@@ -208,13 +212,13 @@ async def test_books_are_had_anew_only_on_the_connection_that_was_meant() -> Non
         feed, terms = _feed(sink, venue.ws_url), _terms(venue)
         asset = terms[0].asset_id
         await feed.add(terms, Tier.HOT)
-        await feed.resubscribe("polymarket-0.1", [asset])
+        await feed.resync("polymarket-0.1", [asset])
         async with _running(feed):
             await until(lambda: sink.books(asset), "the first book")
             before = sink.books(asset)
-            await feed.resubscribe("polymarket-0.7", [asset])
-            await feed.resubscribe("polymarket-0.1", ["not held"])
-            await feed.resubscribe("polymarket-0.1", [asset])
+            await feed.resync("polymarket-0.7", [asset])
+            await feed.resync("polymarket-0.1", ["not held"])
+            await feed.resync("polymarket-0.1", [asset])
             await until(lambda: sink.books(asset) > before, "the book anew")
             assert venue.sockets.received["unsubscribe"] == 1
             assert venue.sockets.subscribed == {t.asset_id for t in terms}
@@ -234,6 +238,29 @@ async def test_a_venue_that_is_not_there_yet_is_tried_until_it_is() -> None:
             assert port_of(venue.ws_url) == port
             await feed.add(_terms(venue), Tier.HOT)
             await until(lambda: sink.frames, "frames")
+
+
+async def test_a_peer_that_takes_no_commands_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "SEND_SECONDS", 0.05)
+    sink, aborted = Sink(), asyncio.Event()
+    connected: list[ClientConnection] = []
+
+    async def deaf(self: ClientConnection, frame: str) -> None:
+        connected.append(self)
+        monkeypatch.setattr(self.transport, "abort", aborted.set)
+        await asyncio.Event().wait()
+
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url), _terms(venue)
+        await feed.add(terms[:2], Tier.HOT)
+        async with _running(feed):
+            await until(lambda: sink.frames, "frames")
+            monkeypatch.setattr(ClientConnection, "send", deaf)
+            async with asyncio.timeout(5.0):
+                await feed.add(terms[2:4], Tier.HOT)
+                await aborted.wait()
+            monkeypatch.undo()
+    assert len(connected) == 1
 
 
 def test_receive_times_never_repeat_and_never_go_back() -> None:

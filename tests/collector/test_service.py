@@ -27,7 +27,6 @@ from surveillance_core.lake.publish import Lake, file_digest
 from surveillance_core.lake.read import verify_days
 from surveillance_core.lake.schemas import COVERAGE, SNAPSHOTS, TRADES
 from surveillance_core.markets import Market, encode_universe
-from surveillance_core.settings import ConfigurationError
 from surveillance_core.venues.captures import FrameRecord, read_capture
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.simulated.servers import SimulatedPolymarket
@@ -378,14 +377,6 @@ async def test_a_failure_of_our_own_still_publishes_what_is_held(
             await collect(make_settings(venue), lake, [VENUE], 15.0)
     assert failed.group_contains(ArithmeticError)
     judge(lake, venue)
-
-
-async def test_a_venue_that_cannot_be_collected_is_a_matter_of_configuration(
-    make_settings: MakeSettings, lake: Lake
-) -> None:
-    kalshi = next(venue for venue in type(VENUE) if venue is not VENUE)
-    with pytest.raises(ConfigurationError, match=kalshi.value):
-        await collect(make_settings(), lake, [kalshi], 0.1)
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────

@@ -89,6 +89,11 @@ def test_one_reading_leaves_nothing_behind_for_the_next(tmp_path: Path) -> None:
         ("[storage\n", r"settings\.toml: not valid TOML"),
         ("[mock]\nhttp_port = 70000", r"mock\.http_port: "),
         ("storage = 3", r"storage: "),
+        ("[mock]\nspeed = 60.0", r"mock: .*epoch_ms"),
+        ("[mock]\nstart_ms = 1", r"mock: .*epoch_ms"),
+        ("[mock]\nepoch_ms = 1\nspeed = 0.0", r"mock\.speed: "),
+        ("[venues.polymarket]\nassets_per_connection = 701", r"venues\.polymarket: .*never come"),
+        ("[venues.polymarket]\nprivate_key_path = 'x'", r"private_key_path: unknown key"),
     ],
 )
 def test_a_bad_file_is_refused_naming_key_and_origin(
@@ -169,6 +174,35 @@ def test_mock_replaces_every_address_by_loopback_and_marks_the_data() -> None:
     assert endpoints.rest_url == endpoints.clob_url == "http://127.0.0.1:1"
     assert endpoints.ws_url.startswith("ws://127.0.0.1:2/")
     assert mock.settings.origin == "simulated"
+
+
+def test_each_simulated_venue_has_an_address_of_its_own() -> None:
+    ports = {"enabled": True, "kalshi_http_port": 3, "kalshi_ws_port": 4}
+    endpoints = load_settings(None, {"mock": ports}).settings.endpoints(Venue.KALSHI)
+    assert endpoints.rest_url == endpoints.clob_url == "http://127.0.0.1:3/trade-api/v2"
+    assert endpoints.ws_url == "ws://127.0.0.1:4/trade-api/ws/v2"
+    defaults = load_settings(None, {"mock": {"enabled": True}}).settings
+    addresses = [defaults.endpoints(venue) for venue in Venue]
+    assert len({a.rest_url for a in addresses} | {a.ws_url for a in addresses}) == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("api_key_id_env", "00000000-0000-4000-8000-0000deadbeef"),
+        ("private_key_path", "-----BEGIN RSA PRIVATE KEY-----deadbeef"),
+        ("private_key_path", "a\ndeadbeef"),
+    ],
+)
+def test_a_secret_in_place_of_a_reference_is_refused_and_not_repeated(key: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"venues\.kalshi\.{key}: ") as caught:
+        load_settings(None, {"venues": {"kalshi": {key: value}}})
+    assert "deadbeef" not in str(caught.value)
+
+
+def test_kalshi_takes_more_markets_on_a_connection_than_polymarket_tokens() -> None:
+    loaded = load_settings(None, {"venues": {"kalshi": {"assets_per_connection": 5_000}}})
+    assert loaded.settings.venues[Venue.KALSHI].assets_per_connection == 5_000
 
 
 def test_the_shipped_file_says_every_key_of_the_tree_and_no_other() -> None:

@@ -7,7 +7,7 @@ in integer units, so that a level which the venue has emptied is empty here too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from math import inf
 
 import msgspec
@@ -30,6 +30,8 @@ from surveillance_core.venues.protocols import (
     MarketListed,
     MarketResolved,
     Side,
+    Status,
+    StatusChanged,
     Trade,
 )
 
@@ -291,6 +293,30 @@ def announcement_of(body: LifecycleBody) -> MarketListed | MarketResolved | None
     winners = {"yes": (ticker, "Yes"), "no": (ticker + NO_SUFFIX, "No")}
     winner, label = winners.get(body.result or "", (None, body.result or None))
     return MarketResolved(ticker, winner, label, venue_ms(None, body.determination_ts))
+
+
+def status_of(body: LifecycleBody) -> StatusChanged | None:
+    """What happened to a market besides listing and result, None where that is no status.
+
+    All but a settlement come without a time of their own (reference kalshi.md 3).
+    """
+    try:
+        status = Status(body.event_type)
+    except ValueError:
+        return None
+    new = None
+    if status is Status.CLOSE_DATE_UPDATED:
+        closes_ms = venue_ms(None, body.close_ts)
+        new = None if closes_ms is None else _spell_time(closes_ms)
+    stated = body.settled_ts if status is Status.SETTLED else None
+    return StatusChanged(body.market_ticker, status, new, venue_ms(None, stated))
+
+
+def _spell_time(ms: int) -> str | None:
+    try:
+        return datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 _BOOK_MARK = '"orderbook_snapshot"'

@@ -23,6 +23,7 @@ from surveillance_core.venues.kalshi.book import (
     markets_named,
     price_tick,
     size_units,
+    status_of,
     trade_of,
     venue_ms,
     yes_level,
@@ -35,6 +36,7 @@ from surveillance_core.venues.kalshi.salvage import (
     salvage_frame,
     unread_levels,
 )
+from surveillance_core.venues.kalshi.subscriptions import Subscriptions
 from surveillance_core.venues.kalshi.wire import (
     BOOK_CHANNEL,
     TERMINAL_ERRORS,
@@ -46,7 +48,6 @@ from surveillance_core.venues.kalshi.wire import (
     Ok,
     Snapshot,
     Subscribed,
-    Subscriptions,
     Ticker,
     TradeBody,
     TradeMessage,
@@ -55,6 +56,7 @@ from surveillance_core.venues.kalshi.wire import (
     listed_markets,
 )
 from surveillance_core.venues.protocols import (
+    BATCH_GAP_NS,
     AssetTerms,
     ChannelEvent,
     Doubted,
@@ -64,9 +66,6 @@ from surveillance_core.venues.protocols import (
     TickSizeChanged,
 )
 from surveillance_core.venues.recent import RecentKeys
-
-BATCH_GAP_NS = 50_000_000
-"""Silence after which an engine event is taken to be whole."""
 
 
 class KalshiChannel:
@@ -81,10 +80,16 @@ class KalshiChannel:
         Called with a book a reader is waiting for, just before the next engine event changes it.
     use_yes_price
         Whether the connection asked for NO levels at YES prices.
+    batch_gap_ns
+        Silence after which an engine event is taken to be whole.
     """
 
     def __init__(
-        self, on_settled: SettledReader | None = None, *, use_yes_price: bool = False
+        self,
+        on_settled: SettledReader | None = None,
+        *,
+        use_yes_price: bool = False,
+        batch_gap_ns: int = BATCH_GAP_NS,
     ) -> None:
         self.states: dict[str, KalshiBook] = {}
         self.messages: Counter[str] = Counter()
@@ -99,8 +104,9 @@ class KalshiChannel:
         self.sequence = self._sequence.tally
         self._on_settled = on_settled
         self._use_yes_price = use_yes_price
+        self._batch_gap_ns = batch_gap_ns
         self.commands = Subscriptions(use_yes_price=use_yes_price)
-        """Frames to send: subscribe, unsubscribe, resync, by asset ids."""
+        """Frames to send; see ``protocols.ConnectionCommands``."""
         self._by_ticker: dict[str, KalshiBook] = {}
         self._prints = RecentKeys()
 
@@ -174,7 +180,7 @@ class KalshiChannel:
             case Lifecycle():
                 self._take_lifecycle(message, events, frame)
             case Subscribed():
-                self.commands.channels[message.msg.sid] = message.msg.channel
+                self.commands.announced(message.msg.sid, message.msg.channel)
                 self._sequence.begin(message.msg.sid, recv_ns)
             case Ok():
                 self._take_list(message, recv_ns, events)
@@ -256,7 +262,7 @@ class KalshiChannel:
         state.version += 1
         state.seq = state.seq + 1 if message.seq is None else message.seq
         state.changed_ns = recv_ns
-        state.settles_ns = recv_ns if stamp is None else recv_ns + BATCH_GAP_NS
+        state.settles_ns = recv_ns if stamp is None else recv_ns + self._batch_gap_ns
         state.ts_venue_ms = venue_ms(body.ts_ms, body.ts)
 
     def _replace_book(
@@ -268,6 +274,7 @@ class KalshiChannel:
             self.ignored["asset_not_followed"] += 1
             return
         state.sid = message.sid
+        self.commands.book_came(body.market_ticker)
         received = book_of(body, use_yes_price=self._use_yes_price)
         empty = received is not None and not received.bids and not received.asks
         unread = unread_levels(frame) if empty else []
@@ -358,12 +365,15 @@ class KalshiChannel:
         self, message: Lifecycle, events: list[ChannelEvent], frame: bytes | str
     ) -> None:
         body = message.msg
-        announced = announcement_of(body)
+        announced = announcement_of(body) or status_of(body)
         if announced is not None:
             events.append(announced)
             return
+        if body.event_type != "price_level_structure_updated":
+            self.ignored["lifecycle_not_kept"] += 1
+            return
         state = self._by_ticker.get(body.market_ticker)
-        if state is None or body.event_type != "price_level_structure_updated":
+        if state is None:
             return
         step = finest_step(body.price_ranges or [])
         if step is None:
@@ -385,7 +395,7 @@ class KalshiChannel:
         if sid is None:
             return
         self._sequence.end(sid)
-        self.commands.channels.pop(sid, None)
+        self.commands.ended(sid)
         for state in self._by_ticker.values():
             if state.sid == sid:
                 state.sid = None
@@ -397,3 +407,4 @@ class KalshiChannel:
         self.ignored[f"error_{message.msg.code}"] += 1
         if cause is not None:
             self._doubt_stream(message.sid, cause, recv_ns, events)
+            self.commands.failed(message.sid)

@@ -116,8 +116,18 @@ def load_signer(
         raise CredentialsError(f"{api_key_id_env}: not set; put the key's id in this variable")
     if not found.isascii() or not found.isprintable() or " " in found:
         raise CredentialsError(f"{api_key_id_env}: does not hold a key id; it goes in a header")
-    path = Path(private_key_path).expanduser()
-    return Signer(found, _parse_key(_read_key_file(path), path))
+    return Signer(found, load_private_key(Path(private_key_path).expanduser()))
+
+
+def load_private_key(path: Path) -> PrivateKey:
+    """The key in a file: PEM, unencrypted, readable by its owner alone.
+
+    Raises
+    ------
+    CredentialsError
+        If it cannot be used, or if others may read the file.
+    """
+    return _parse_key(_read_key_file(path), path)
 
 
 def _read_key_file(path: Path) -> bytes:

@@ -8,14 +8,11 @@ declared: the decoder skips the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Literal, cast
 
 import msgspec
-
-from surveillance_core.venues.kalshi.discovery import NO_SUFFIX
-from surveillance_core.venues.protocols import AssetTerms
 
 MARKETS_A_COMMAND = 400
 """Tickers in one command; the venue's own limit (error 26) is not published."""
@@ -23,6 +20,7 @@ MARKETS_A_COMMAND = 400
 BOOK_CHANNEL = "orderbook_delta"
 CHANNELS = (BOOK_CHANNEL, "trade")
 """What is subscribed for each market."""
+LIFECYCLE_CHANNEL = "market_lifecycle_v2"
 
 TERMINAL_ERRORS = {10: "channel_error", 25: "buffer_overflow"}
 """Errors after which a stream sends nothing more (reference kalshi.md 3)."""
@@ -106,6 +104,8 @@ class LifecycleBody(msgspec.Struct, gc=False):
     additional_metadata: ListingTerms | None = None
     result: str | None = None
     determination_ts: int | None = None
+    settled_ts: int | str | None = None
+    close_ts: int | str | None = None
 
 
 class SubscribedBody(msgspec.Struct, gc=False):
@@ -228,11 +228,9 @@ class Commands:
     item 6); it has to be the channel's.
     """
 
-    def __init__(
-        self, *, use_yes_price: bool = False, first_id: Iterator[int] | None = None
-    ) -> None:
+    def __init__(self, *, use_yes_price: bool = False) -> None:
         self._use_yes_price = use_yes_price
-        self._ids = count(1) if first_id is None else first_id
+        self._ids = count(1)
 
     def subscribe(
         self, tickers: Sequence[str], channels: Sequence[str] = CHANNELS
@@ -249,7 +247,7 @@ class Commands:
 
     def subscribe_lifecycle(self) -> Iterator[str]:
         """Subscribe what happens to every market; the venue has no filter for it."""
-        yield self._frame("subscribe", channels=["market_lifecycle_v2"])
+        yield self._frame("subscribe", channels=[LIFECYCLE_CHANNEL])
 
     def unsubscribe(self, sids: Sequence[int]) -> Iterator[str]:
         """End whole streams."""
@@ -273,75 +271,6 @@ class Commands:
     def _frame(self, command: str, **params: object) -> str:
         frame = {"id": next(self._ids), "cmd": command, "params": params}
         return msgspec.json.encode(frame).decode()
-
-
-class Subscriptions:
-    """What one connection has subscribed, and the commands that change it, by asset id."""
-
-    def __init__(self, *, use_yes_price: bool = False) -> None:
-        self._commands = Commands(use_yes_price=use_yes_price)
-        self._tickers: dict[str, str] = {}
-        self.channels: dict[int, str] = {}
-        """Channel of each stream that was announced or has carried books."""
-
-    def follow(self, terms: AssetTerms) -> None:
-        """Learn the asset's ticker; it is known until the asset is unsubscribed."""
-        self._tickers[terms.asset_id] = terms.market_id
-
-    def carries_books(self, sid: int) -> bool:
-        """Whether the stream is one of books."""
-        return self.channels.get(sid) == BOOK_CHANNEL
-
-    def subscribe(self, asset_ids: Iterable[str]) -> Iterator[str]:
-        """Commands that subscribe the assets' markets; a later one adds to an earlier."""
-        return self._commands.subscribe(self._tickers_of(asset_ids))
-
-    def subscribe_lifecycle(self) -> Iterator[str]:
-        """The command that subscribes every market's listing and result; once a venue is enough."""
-        return self._commands.subscribe_lifecycle()
-
-    def unsubscribe(self, asset_ids: Sequence[str]) -> Iterator[str]:
-        """Commands that take the assets' markets out of every stream announced so far."""
-        tickers = self._tickers_of(asset_ids)
-        for asset_id in asset_ids:
-            self._tickers.pop(asset_id, None)
-        for sid, channel in list(self.channels.items()):
-            if channel in CHANNELS:
-                yield from self._commands.delete_markets(sid, tickers)
-
-    def resync(self, asset_ids: Iterable[str]) -> Iterator[str]:
-        """Commands that have the assets' books sent anew.
-
-        Subscribing again would not: tickers that a stream has already get no snapshot.
-        """
-        tickers = self._tickers_of(asset_ids)
-        sids = [sid for sid in self.channels if self.carries_books(sid)]
-        if sids:
-            return self._commands.get_snapshot(sids[-1], tickers)
-        return self._commands.subscribe(tickers)
-
-    def _tickers_of(self, asset_ids: Iterable[str]) -> list[str]:
-        named = (self._tickers.get(asset_id) for asset_id in asset_ids)
-        return list(dict.fromkeys(ticker for ticker in named if ticker is not None))
-
-
-_process_ids = count(1)
-
-
-def subscribe_frames(asset_ids: Sequence[str], *, first: bool) -> Iterator[str]:
-    """Frames that subscribe markets on any connection; ids rise over the whole process."""
-    del first  # every subscription has the same form, and a later one adds to an earlier
-    tickers = dict.fromkeys(asset_id.removesuffix(NO_SUFFIX) for asset_id in asset_ids)
-    return Commands(first_id=_process_ids).subscribe(list(tickers))
-
-
-def unsubscribe_frames(asset_ids: Sequence[str]) -> Iterator[str]:
-    """Nothing: the venue takes markets out of a numbered stream, which only the channel knows.
-
-    See ``Subscriptions``, on the channel. What goes on arriving is counted and left alone.
-    """
-    del asset_ids
-    return iter(())
 
 
 class _Listed(msgspec.Struct, gc=False):

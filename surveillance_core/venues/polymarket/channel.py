@@ -20,6 +20,7 @@ from surveillance_core.venues.polymarket.book import PolymarketBook, side_of
 from surveillance_core.venues.polymarket.integrity import spell_last_trade
 from surveillance_core.venues.polymarket.prints import canonical_trade, print_key
 from surveillance_core.venues.polymarket.salvage import Broken, ControlText, salvage_frame
+from surveillance_core.venues.polymarket.subscriptions import Subscriptions
 from surveillance_core.venues.polymarket.wire import (
     TYPE_NAMES,
     BookMessage,
@@ -33,6 +34,7 @@ from surveillance_core.venues.polymarket.wire import (
     decode_frame,
 )
 from surveillance_core.venues.protocols import (
+    BATCH_GAP_NS,
     AssetTerms,
     ChannelEvent,
     Doubted,
@@ -45,9 +47,6 @@ from surveillance_core.venues.protocols import (
     TickSizeChanged,
 )
 from surveillance_core.venues.recent import RecentKeys
-
-BATCH_GAP_NS = 50_000_000
-"""Silence after which a batch is taken to be whole (reference 3.6)."""
 
 LATE_MESSAGES = 50
 """Messages in a row older than the book's snapshot after which the snapshot is not believed."""
@@ -67,10 +66,16 @@ class PolymarketChannel:
         Called with a book a reader is waiting for, just before the next batch changes it.
     hash_interval_ns
         Least time between two hash checks of one asset; 0 checks every batch.
+    batch_gap_ns
+        Silence after which a batch is taken to be whole.
     """
 
     def __init__(
-        self, on_settled: SettledReader | None = None, *, hash_interval_ns: int = 0
+        self,
+        on_settled: SettledReader | None = None,
+        *,
+        hash_interval_ns: int = 0,
+        batch_gap_ns: int = BATCH_GAP_NS,
     ) -> None:
         self.states: dict[str, PolymarketBook] = {}
         self._messages: Counter[str] = Counter()
@@ -79,8 +84,11 @@ class PolymarketChannel:
         self.ignored: Counter[str] = Counter()
         self.hashes = IntegrityTally()
         self.crossed_at_batch_end = 0
+        self.commands = Subscriptions()
+        """Frames to send; see ``protocols.ConnectionCommands``."""
         self._on_settled = on_settled
         self._hash_interval_ns = hash_interval_ns
+        self._batch_gap_ns = batch_gap_ns
         self._prints = RecentKeys()
 
     def follow(self, assets: Iterable[AssetTerms]) -> None:
@@ -239,7 +247,7 @@ class PolymarketChannel:
         state.seq += 1
         state.changed_ns = recv_ns
         state.ts_venue_ms = timestamp
-        state.settles_ns = recv_ns + BATCH_GAP_NS
+        state.settles_ns = recv_ns + self._batch_gap_ns
         return True
 
     def _replace_book(

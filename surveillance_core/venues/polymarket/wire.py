@@ -7,7 +7,6 @@ something here reads are declared: the decoder skips the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -134,27 +133,3 @@ decode_frame = msgspec.json.Decoder(Message | list[Message], strict=False).decod
 def convert_message(value: object, kind: type[Message]) -> Message:
     """One message from parsed JSON; raises ``msgspec.ValidationError`` naming the member."""
     return msgspec.convert(value, kind, strict=False)
-
-
-def subscribe_frames(asset_ids: Sequence[str], *, first: bool) -> Iterator[str]:
-    """Frames that subscribe the assets; ``first`` where nothing was sent on the connection yet."""
-    for position, chunk in enumerate(_chunks(asset_ids)):
-        head: dict[str, object] = (
-            {"type": "market"} if first and position == 0 else {"operation": "subscribe"}
-        )
-        yield _encode(head | {"assets_ids": chunk, "custom_feature_enabled": True})
-
-
-def unsubscribe_frames(asset_ids: Sequence[str]) -> Iterator[str]:
-    """Frames that unsubscribe the assets."""
-    for chunk in _chunks(asset_ids):
-        yield _encode({"operation": "unsubscribe", "assets_ids": chunk})
-
-
-def _chunks(asset_ids: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(asset_ids), ASSETS_A_FRAME):
-        yield list(asset_ids[start : start + ASSETS_A_FRAME])
-
-
-def _encode(value: object) -> str:
-    return msgspec.json.encode(value).decode()

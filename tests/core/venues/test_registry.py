@@ -8,13 +8,7 @@ import msgspec
 import pytest
 
 from surveillance_core.markets import FeeTerms, Market, Outcome, Venue
-from surveillance_core.settings import ConfigurationError
-from surveillance_core.venues.registry import (
-    adapter_of,
-    asset_terms,
-    live_adapter_of,
-    supported_venues,
-)
+from surveillance_core.venues.registry import adapter_of, asset_terms, supported_venues
 
 MARKET = Market(
     venue=Venue.POLYMARKET,
@@ -41,12 +35,6 @@ def test_every_supported_venue_has_an_adapter_of_its_own_name() -> None:
     assert [adapter_of(venue).venue for venue in supported_venues()] == supported_venues()
 
 
-def test_a_venue_that_cannot_be_collected_says_which_key_to_change() -> None:
-    assert live_adapter_of(Venue.POLYMARKET).live
-    with pytest.raises(ConfigurationError, match=r"venues\.kalshi\.enabled.*does not collect"):
-        live_adapter_of(Venue.KALSHI)
-
-
 def test_the_first_outcome_is_the_market_and_the_second_its_mirror() -> None:
     yes, no = asset_terms(MARKET, mirror=True)
     assert (yes.asset_id, yes.primary, yes.mirror_id) == ("11", True, "22")
@@ -65,16 +53,7 @@ def test_the_least_order_is_spelled_as_in_the_book_hash(
     assert terms.min_order_size == spelled
 
 
-def test_no_subscribe_frame_holds_more_ids_than_the_venue_takes() -> None:
-    ids = [str(number) for number in range(250)]
-    adapter = adapter_of(Venue.POLYMARKET)
-    frames = [msgspec.json.decode(f) for f in adapter.subscribe_frames(ids, first=True)]
-    assert [len(frame["assets_ids"]) for frame in frames] == [100, 100, 50]
-    assert [token for frame in frames for token in frame["assets_ids"]] == ids
-    assert [frame.get("type") for frame in frames] == ["market", None, None]
-    assert [frame.get("operation") for frame in frames] == [None, "subscribe", "subscribe"]
-    later = [msgspec.json.decode(f) for f in adapter.subscribe_frames(ids[:1], first=False)]
-    assert later[0]["operation"] == "subscribe"
-    gone = [msgspec.json.decode(f) for f in adapter.unsubscribe_frames(ids)]
-    assert [token for frame in gone for token in frame["assets_ids"]] == ids
-    assert list(adapter.subscribe_frames([], first=True)) == []
+def test_a_venue_with_one_book_a_market_has_no_mirror_to_follow() -> None:
+    market = msgspec.structs.replace(MARKET, venue=Venue.KALSHI)
+    [terms] = asset_terms(market, mirror=True)
+    assert (terms.asset_id, terms.primary, terms.mirror_id) == ("11", True, "22")

@@ -23,6 +23,8 @@ from surveillance_core.venues.protocols import (
     Opened,
     Rejected,
     Side,
+    Status,
+    StatusChanged,
     TickSizeChanged,
     Trade,
 )
@@ -405,9 +407,30 @@ def test_a_new_grid_is_an_event_and_keeps_the_book(line: Line) -> None:
     assert line.send(frame) == []
     assert line.state().tick == 10
     assert line.state().opened
-    assert line.send({"type": "market_lifecycle_v2", "msg": {
-        "market_ticker": "A", "event_type": "settled", "settled_ts": 1,
-    }}) == []  # fmt: skip
+
+
+def test_what_else_happens_to_a_market_is_a_status_whoever_follows(line: Line) -> None:
+    def happened(event_type: str, **members: object) -> list[ChannelEvent]:
+        body = {"market_ticker": "Z", "event_type": event_type} | members
+        return line.send({"type": "market_lifecycle_v2", "sid": 5, "msg": body})
+
+    assert happened("activated", is_deactivated=False) == [
+        StatusChanged("Z", Status.ACTIVATED, None, None)
+    ]
+    assert happened("deactivated", is_deactivated=True) == [
+        StatusChanged("Z", Status.DEACTIVATED, None, None)
+    ]
+    assert happened("settled", settled_ts=T0 // 1000) == [
+        StatusChanged("Z", Status.SETTLED, None, T0)
+    ]
+    assert happened("close_date_updated", close_ts=T0 // 1000) == [
+        StatusChanged("Z", Status.CLOSE_DATE_UPDATED, "2026-09-01T12:00:00+00:00", None)
+    ]
+    assert happened("close_date_updated", close_ts=10**18) == [
+        StatusChanged("Z", Status.CLOSE_DATE_UPDATED, None, None)
+    ]
+    assert happened("metadata_updated") == happened("invented") == []
+    assert line.channel.ignored["lifecycle_not_kept"] == 2
 
 
 def test_listings_and_results_are_events_whoever_follows(line: Line) -> None:
@@ -425,7 +448,6 @@ def test_listings_and_results_are_events_whoever_follows(line: Line) -> None:
         [MarketResolved("Z", "Z:no", "No", T0)],
         [MarketResolved("Z", None, "scalar", T0)],
     ]
-    assert happened("settled", settled_ts=1) == []
 
 
 # ── invariants ───────────────────────────────────────────────────────────────────────────────

@@ -22,11 +22,7 @@ from surveillance_core.venues.kalshi.wire import (
     MARKETS_A_COMMAND,
     Commands,
     PriceRange,
-    Subscriptions,
-    subscribe_frames,
-    unsubscribe_frames,
 )
-from surveillance_core.venues.protocols import AssetTerms
 
 
 @pytest.mark.parametrize(
@@ -107,38 +103,6 @@ def test_commands_have_rising_ids_and_say_how_prices_are_meant() -> None:
     }  # fmt: skip
     assert sent[3]["params"]["action"] == "get_snapshot"
     assert sent[4]["params"] == {"sids": [3, 4]}
-
-
-def test_frames_without_a_connection_have_rising_ids_too() -> None:
-    ids = [json.loads(f)["id"] for f in subscribe_frames(["A"], first=True)]
-    ids += [json.loads(f)["id"] for f in subscribe_frames(["B"], first=False)]
-    assert ids[0] < ids[1]
-    (both,) = map(json.loads, subscribe_frames(["A", "A:no"], first=True))
-    assert both["params"]["market_tickers"] == ["A"]
-    assert list(unsubscribe_frames(["A"])) == []
-
-
-def test_subscriptions_name_markets_once_whatever_outcomes_are_asked_for() -> None:
-    subscriptions = Subscriptions()
-    for asset_id in ("M", "M:no", "N"):
-        subscriptions.follow(
-            AssetTerms(
-                market_id=asset_id[0], asset_id=asset_id, tick=100, primary=len(asset_id) < 2
-            )
-        )
-    (first,) = map(json.loads, subscriptions.subscribe(["M", "M:no", "unknown", "N"]))
-    assert first["params"]["market_tickers"] == ["M", "N"]
-    # before the venue has told its streams, asking anew is subscribing
-    (again,) = map(json.loads, subscriptions.resync(["N"]))
-    assert again["cmd"] == "subscribe"
-    subscriptions.channels |= {7: "orderbook_delta", 8: "trade", 9: "market_lifecycle_v2"}
-    (again,) = map(json.loads, subscriptions.resync(["N"]))
-    assert again["params"] == {"sids": [7], "market_tickers": ["N"], "action": "get_snapshot"}
-    gone = [json.loads(frame)["params"] for frame in subscriptions.unsubscribe(["M", "M:no"])]
-    assert [(params["sids"], params["market_tickers"]) for params in gone] == [
-        ([7], ["M"]), ([8], ["M"]),
-    ]  # fmt: skip
-    assert list(subscriptions.unsubscribe(["M"])) == []
 
 
 @pytest.mark.parametrize(
