@@ -16,8 +16,8 @@ from surveillance_core.lake.publish import Lake, publish_universe
 from surveillance_core.lake.schemas import COVERAGE, SNAPSHOTS, TRADES
 from surveillance_core.markets import Market
 from surveillance_core.settings import Settings
-from surveillance_core.venues.simulated.servers import SimulatedPolymarket
 from surveillance_core.venues.simulated.judge import compare_books, compare_trades
+from surveillance_core.venues.simulated.servers import SimulatedPolymarket
 from surveillance_core.venues.simulated.world import World
 
 from .worlds import VENUE, lake_rows, universe_of
