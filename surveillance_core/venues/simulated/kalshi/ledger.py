@@ -85,8 +85,7 @@ class MarketRecord:
         self.prints: deque[Print] = deque(maxlen=10_000)
         self.traded = 0.0
         """Contracts printed here."""
-        last = None if quote is None else quote.last_trade_price
-        self.last_price = 0 if last is None else round(last * TICKS_PER_DOLLAR)
+        self.last_price = _last_price(quote)
         """Ticks; zero where it never traded."""
         self.last_size = 0.0
         self.previous = _previous(quote, self.last_price)
@@ -159,11 +158,13 @@ class Ledger:
             return None
         record = MarketRecord(index, listing.market_id, self._quotes.get(index))
         if self._world.phase(index) == "resolved":
-            record.result = self._world.result(index) or ""
-            record.value = {"yes": 1.0, "no": 0.0}.get(record.result)
             # it was over before the venue was opened, whatever its close was meant to be
-            ended_ms = min(listing.closes_ms, self._world.now_ms)
-            record.closed_ms = record.determined_ms = record.settled_ms = ended_ms
+            record.closed_ms = min(listing.closes_ms, self._world.now_ms)
+            result = self._world.result(index)
+            if result is not None:
+                record.result = result
+                record.value = {"yes": 1.0, "no": 0.0}.get(result)
+                record.determined_ms = record.settled_ms = record.closed_ms
         self._records[index] = self._by_ticker[record.ticker] = record
         return record
 
@@ -176,7 +177,9 @@ class Ledger:
         if record.emptied:
             return (), ()
         if record.levels is None:
-            if self._world.phase(record.index) != "open":
+            index = record.index
+            tradable = self._world.markets[index].tradable
+            if not tradable or self._world.phase(index) != "open":
                 return (), ()
             image = self._world.image(record.index)
             record.levels = (image.bids, image.asks)
@@ -221,6 +224,14 @@ class Ledger:
             end = bisect_left(prints, before, key=lambda found: found.serial)
         newest_first = islice(reversed(prints), len(prints) - end, None)
         return [found for found in newest_first if since_ms <= found.ts_ms <= until_ms]
+
+
+def _last_price(quote: Quote | None) -> int:
+    """The last price before the venue was opened: a market that has a volume traded at its bid."""
+    if quote is None or not quote.volume_24h:
+        return 0
+    prices = (quote.last_trade_price, quote.best_bid, quote.best_ask)
+    return next((round(price * TICKS_PER_DOLLAR) for price in prices if price), 0)
 
 
 def _previous(quote: Quote | None, last_price: int) -> tuple[int, int, int]:

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from surveillance_core.venues.kalshi.wire import Commands
 from surveillance_core.venues.simulated.kalshi.limits import KalshiLimits
@@ -243,6 +245,71 @@ def test_levels_of_no_stand_at_yes_prices_where_that_was_asked(line: Line) -> No
         for side in ("yes_dollars_fp", "no_dollars_fp"):
             prices = [price for price, _ in message[side]]
             assert prices == sorted(prices)
+
+
+_TICKERS = st.lists(st.sampled_from([A, B, C, "KXNONE-1", "KXDAY-1-T0"]), max_size=4)
+_CHANNEL = st.sampled_from(["orderbook_delta", "trade", "ticker", "market_lifecycle_v2", "no"])
+_SIDS = st.lists(st.integers(1, 6), max_size=2)
+_COMMAND = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "cmd": st.just("subscribe"),
+            "params": st.fixed_dictionaries(
+                {"channels": st.lists(_CHANNEL, max_size=3)},
+                optional={"market_tickers": _TICKERS, "skip_ticker_ack": st.booleans()},
+            ),
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "cmd": st.just("update_subscription"),
+            "params": st.fixed_dictionaries(
+                {
+                    "sids": _SIDS,
+                    "action": st.sampled_from(
+                        ["add_markets", "delete_markets", "get_snapshot", "wish", ""]
+                    ),
+                },
+                optional={"market_tickers": _TICKERS},
+            ),
+        }
+    ),
+    st.fixed_dictionaries(
+        {"cmd": st.just("unsubscribe"), "params": st.fixed_dictionaries({"sids": _SIDS})}
+    ),
+    st.just({"cmd": "list_subscriptions"}),
+)
+
+
+@given(st.lists(_COMMAND, max_size=30))
+def test_whatever_is_commanded_no_stream_skips_a_number(commands: list[Json]) -> None:
+    floor = Floor(Stage(2))
+    line = Line(floor)
+    numbers: dict[int, int] = {}
+    for command in commands:
+        line.send({"id": 1} | command)
+        for _ in range(2):
+            floor.hub.publish(floor.stage.random_batch())
+        floor.hub.release()
+        for frame in line.taken():
+            if "seq" in frame:
+                assert frame["seq"] == numbers.get(frame["sid"], 0) + 1
+                numbers[frame["sid"]] = frame["seq"]
+            if frame["type"] == "ticker":
+                assert "seq" not in frame
+    assert line.channel.sequence.gaps == line.channel.negative_levels == 0
+    books = [s for s in line.session.streams.values() if s.channel == "orderbook_delta"]
+    for index, market in enumerate(floor.stage.markets):
+        state = line.channel.states[market.market_id]
+        if state.opened:
+            assert market.market_id in books[0].tickers
+            assert (state.book.bids, state.book.asks) == floor.stage.books[index]
+    # nobody is sent what nobody follows any more
+    line.session.end_all()
+    line.taken()
+    for _ in range(20):
+        floor.hub.publish(floor.stage.random_batch())
+    assert line.taken() == []
 
 
 def test_frames_are_json_without_surprises(line: Line) -> None:

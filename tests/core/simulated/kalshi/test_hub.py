@@ -226,6 +226,21 @@ def test_an_empty_snapshot_comes_unasked_after_the_close(floor: Floor) -> None:
     assert "yes_dollars_fp" not in line.update(1, "get_snapshot", ticker)[0]["msg"]
 
 
+def test_a_book_that_was_emptied_by_changes_gets_its_empty_snapshot_too(floor: Floor) -> None:
+    # as recorded: the last orders went at the quarter hour, the snapshot came 5.6 s later
+    line = Line(floor)
+    stage, ticker = floor.stage, floor.stage.ticker(1)
+    line.subscribe(ticker)
+    sides = [(bid, t, 0.0) for bid in (True, False) for t in stage.books[1][not bid]]
+    floor.hub.publish(stage.batch(1, *sides))
+    floor.hub.publish(stage.close(1, START_MS + DAY_MS))
+    stage.now_ms += 25_000
+    floor.hub.release()
+    assert line.frames[-1]["type"] == "orderbook_snapshot"
+    assert line.channel.ignored == {}
+    assert line.channel.sequence.gaps == 0
+
+
 def test_books_are_taken_down_half_a_second_to_25_after_the_close() -> None:
     waits = [emptied_after_ms(f"KXDAY-{n}") for n in range(2_000)]
     assert min(waits) >= 500

@@ -26,7 +26,7 @@ from surveillance_core.venues.simulated.kalshi.limits import KalshiLimits
 from surveillance_core.venues.simulated.kalshi.paging import read_cursor, spell_cursor
 from surveillance_core.venues.simulated.kalshi.venue import KalshiVenue
 
-from .stage import DAY_MS, START_MS, MarketAnnounced, Stage
+from .stage import DAY_MS, START_MS, MarketAnnounced, Stage, event_listing, market_listing
 
 Json = dict[str, Any]
 ROOT = "/trade-api/v2"
@@ -133,6 +133,35 @@ async def test_what_is_not_open_is_set_aside_under_its_status() -> None:
     assert found.set_aside == {"unopened": 1, "closed": 1, "settled": 1, "determined": 1}
     assert found.oddities == Counter()
     assert len(found.markets) == 2
+
+
+async def test_a_placeholder_is_inactive_and_what_was_over_without_a_result_is_closed() -> None:
+    stage = Stage(1)
+    stage.markets[0] = market_listing(0, active=False)
+    stage.markets[1] = market_listing(1, closed=True)
+    stage.events[0] = event_listing(0, stage.markets)
+    stage.phases[1] = "resolved"
+    site = Site(stage)
+    markets = (await site.body("/events/KXDAY-0"))["markets"]
+    assert [m["status"] for m in markets] == ["inactive", "closed", "active"]
+    assert all(m["result"] == "" for m in markets)
+    for ticker in ("KXDAY-0-T0", "KXDAY-0-T1"):
+        book = (await site.body(f"/markets/{ticker}/orderbook"))["orderbook_fp"]
+        assert book == {"yes_dollars": [], "no_dollars": []}
+    paused = (await site.body("/markets", status="paused"))["markets"]
+    assert [m["ticker"] for m in paused] == ["KXDAY-0-T0"]
+
+
+async def test_what_was_traded_before_the_venue_opened_counts(site: Site) -> None:
+    market = (await site.body("/markets/KXDAY-0-T1"))["market"]
+    # 4,200 dollars at 0.42
+    assert market["volume_24h_fp"] == "10000.00"
+    assert float(market["volume_fp"]) >= 10_000
+    assert (market["last_price_dollars"], market["previous_price_dollars"]) == ("0.4200", "0.4200")
+    assert (market["previous_yes_bid_dollars"], market["previous_yes_ask_dollars"]) == (
+        "0.4000",
+        "0.4500",
+    )
 
 
 # ── what the venue's own objects look like ───────────────────────────────────────────────────

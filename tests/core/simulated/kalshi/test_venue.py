@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -15,8 +16,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from surveillance_core.venues.kalshi.channel import KalshiChannel
+from surveillance_core.venues.kalshi.rest import discover
 from surveillance_core.venues.kalshi.signing import Signer
-from surveillance_core.venues.protocols import AssetTerms, Doubted
+from surveillance_core.venues.protocols import AssetTerms, Discovery, Doubted
+from surveillance_core.venues.rest import RestClient
 from surveillance_core.venues.simulated.faults import (
     Duplicate,
     Fail,
@@ -342,6 +345,20 @@ async def test_drops_stalls_and_injected_frames_are_as_on_the_other_venue() -> N
             await _receive(ws)
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1001
+
+
+async def test_the_clients_sweep_reads_the_venue_as_served() -> None:
+    def sweep(url: str) -> Discovery:
+        with RestClient(url, requests_per_second=1e9) as client:
+            return discover(client, datetime(2026, 9, 1, 12, tzinfo=UTC), page_size=2)
+
+    async with _served() as served:
+        found = await asyncio.to_thread(sweep, served.urls.rest)
+    assert {m.market_id for m in found.markets} == {m.market_id for m in served.stage.markets}
+    assert not found.oddities
+    assert not found.set_aside
+    assert found.pages == 2
+    assert served.venue.requests["/events"] == 2
 
 
 async def test_both_interfaces_are_served_side_by_side() -> None:
