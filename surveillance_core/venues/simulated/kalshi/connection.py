@@ -14,15 +14,11 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConcurrencyError, ConnectionClosed
 
 from surveillance_core.venues.simulated.faults import Fail, HalfOpen, Slow, StreamFault
+from surveillance_core.venues.simulated.kalshi.commands import Channel
 from surveillance_core.venues.simulated.kalshi.disturbance import Disturbance
 from surveillance_core.venues.simulated.kalshi.frames import frame
 from surveillance_core.venues.simulated.kalshi.limits import KalshiLimits
-from surveillance_core.venues.simulated.kalshi.subscriptions import (
-    Channel,
-    Floor,
-    Session,
-    Stream,
-)
+from surveillance_core.venues.simulated.kalshi.subscriptions import Floor, Session, Stream
 
 HEARTBEAT = b"heartbeat"
 _NEWLINE_EVERY = 3

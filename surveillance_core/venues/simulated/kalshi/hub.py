@@ -18,6 +18,7 @@ import msgspec
 from surveillance_core.books import TICKS_PER_DOLLAR
 from surveillance_core.venues.simulated.kalshi.answers import Answers
 from surveillance_core.venues.simulated.kalshi.catalogue import Catalogue
+from surveillance_core.venues.simulated.kalshi.commands import Channel
 from surveillance_core.venues.simulated.kalshi.frames import (
     close_date_body,
     created_body,
@@ -42,7 +43,7 @@ from surveillance_core.venues.simulated.kalshi.stage import (
     Levels,
     Resolution,
 )
-from surveillance_core.venues.simulated.kalshi.subscriptions import Channel, Stream
+from surveillance_core.venues.simulated.kalshi.subscriptions import Stream
 
 TICKER_EVERY_MS: Final = 1_000
 _EARLY_MS: Final = 1_000

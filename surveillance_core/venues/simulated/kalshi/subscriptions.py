@@ -7,65 +7,29 @@ the stream consume; ``subscribed`` and tickers have no number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
-from typing import Final, Protocol, cast
+from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
+from surveillance_core.venues.simulated.kalshi.commands import (
+    COMMANDS,
+    KNOWN,
+    UNFILTERED,
+    Channel,
+    Json,
+    Refused,
+    as_members,
+    error_body,
+    read_flag,
+    read_id,
+    read_sids,
+    read_texts,
+    read_tickers,
+)
 from surveillance_core.venues.simulated.kalshi.frames import frame, snapshot_body
 from surveillance_core.venues.simulated.kalshi.limits import KalshiLimits, TokenBucket
 from surveillance_core.venues.simulated.kalshi.stage import Levels
-
-Json = Mapping[str, object]
-
-
-class Channel(StrEnum):
-    """Channels that carry something here."""
-
-    BOOK = "orderbook_delta"
-    TICKER = "ticker"
-    TRADE = "trade"
-    LIFECYCLE = "market_lifecycle_v2"
-
-
-_SILENT: Final = frozenset(
-    {
-        "multivariate_market_lifecycle", "fill", "user_orders", "market_positions",
-        "order_group_updates", "communications",
-    }
-)  # fmt: skip
-"""Channels that exist and on which an account without orders hears nothing."""
-
-_UNFILTERED: Final = frozenset({"market_lifecycle_v2", *_SILENT})
-_KNOWN: Final = frozenset({*(str(channel) for channel in Channel), *_SILENT})
-
-ERRORS: Final[Mapping[int, str]] = {
-    1: "Unable to process message",
-    2: "Params required",
-    3: "Channels required",
-    4: "Subscription IDs required",
-    5: "Unknown command",
-    7: "Unknown subscription ID",
-    8: "Unknown channel name",
-    10: "Channel error",
-    11: "Invalid parameter",
-    12: "Exactly one subscription ID is required",
-    13: "Unsupported action",
-    14: "Market Ticker required",
-    15: "Action required",
-    25: "Subscription buffer overflow",
-    26: "Subscription market limit exceeded",
-    27: "Too many requests",
-}
-
-
-class Refused(Exception):
-    """A command that cannot be done; the argument is the error's code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(ERRORS[code])
-        self.code = code
 
 
 class Stream:
@@ -155,19 +119,19 @@ class Session:
             parsed: object = msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             parsed = None
-        request = _object(parsed)
+        request = as_members(parsed)
         if request is None:
             return "invalid", [self.error(1)]
-        ident = _ident(request.get("id"))
+        ident = read_id(request.get("id"))
         kind = request.get("cmd")
-        name = kind if isinstance(kind, str) and kind in _COMMANDS else "unknown"
+        name = kind if isinstance(kind, str) and kind in COMMANDS else "unknown"
         if not self._budget.take(1.0, wall_ms):
             return name, [self.error(27, ident)]
         if name == "unknown":
             return name, [self.error(5, ident)]
         if name == "list_subscriptions":
             return name, [self._list(ident)]
-        params = _object(request.get("params"))
+        params = as_members(request.get("params"))
         if params is None:
             return name, [self.error(2, ident)]
         try:
@@ -183,7 +147,7 @@ class Session:
         """An error that belongs to no stream."""
         echo = f'"id":{ident},' if ident else ""
         return (
-            f'{{{echo}"type":"error","msg":{_error_body(code)},'
+            f'{{{echo}"type":"error","msg":{error_body(code)},'
             f'"sending_ts_ms":{self._floor.now_ms}}}'
         )
 
@@ -199,10 +163,10 @@ class Session:
             self._end(stream)
 
     def _subscribe(self, params: Json, ident: int) -> list[str]:
-        channels = _texts(params.get("channels"))
+        channels = read_texts(params.get("channels"))
         if not channels:
             raise Refused(3)
-        tickers = _tickers(params)
+        tickers = read_tickers(params)
         answers: list[str] = []
         for channel in dict.fromkeys(channels):
             try:
@@ -214,11 +178,11 @@ class Session:
     def _subscribe_channel(
         self, channel: str, tickers: list[str] | None, params: Json, ident: int
     ) -> list[str]:
-        if channel not in _KNOWN:
+        if channel not in KNOWN:
             raise Refused(8)
         if channel == Channel.TICKER and tickers is None:
             tickers = self._tickers_by_id(params)
-        elif channel in _UNFILTERED:
+        elif channel in UNFILTERED:
             tickers = None
         elif channel == Channel.BOOK and not tickers:
             raise Refused(14)
@@ -232,20 +196,20 @@ class Session:
             answers.append(self._subscribed(stream, ident))
             self._follow(stream, tickers, new)
         else:
-            stream.skip_ack = _flag(params, "skip_ticker_ack") or stream.skip_ack
+            stream.skip_ack = read_flag(params, "skip_ticker_ack") or stream.skip_ack
             self._follow(stream, tickers, new)
             answers.append(self._ok(stream, ident))
         if channel == Channel.BOOK:
             answers += [self._snapshot(stream, ticker) for ticker in new]
-        elif channel == Channel.TICKER and _flag(params, "send_initial_snapshot"):
+        elif channel == Channel.TICKER and read_flag(params, "send_initial_snapshot"):
             answers += self._tops(stream, new)
         return answers
 
     def _begin(self, channel: str, params: Json) -> Stream:
         stream = Stream(self, self._next_sid, channel)
         self._next_sid += 1
-        stream.yes_price = _flag(params, "use_yes_price")
-        stream.skip_ack = _flag(params, "skip_ticker_ack")
+        stream.yes_price = read_flag(params, "use_yes_price")
+        stream.skip_ack = read_flag(params, "skip_ticker_ack")
         self.streams[stream.sid] = self._by_channel[channel] = stream
         return stream
 
@@ -267,7 +231,7 @@ class Session:
             raise Refused(26)
 
     def _unsubscribe(self, params: Json, ident: int) -> list[str]:
-        sids = _sids(params)
+        sids = read_sids(params)
         if not sids:
             raise Refused(4)
         answers: list[str] = []
@@ -293,7 +257,7 @@ class Session:
             self._floor.leave(stream, stream.tickers)
 
     def _update(self, params: Json, ident: int) -> list[str]:
-        sids = _sids(params)
+        sids = read_sids(params)
         if len(sids) != 1:
             raise Refused(12)
         stream = self.streams.get(sids[0])
@@ -302,9 +266,9 @@ class Session:
         action = params.get("action")
         if not action:
             raise Refused(15)
-        if action not in _actions(stream):
+        if action not in actions_of(stream):
             return [self._stream_error(stream, 13)]
-        tickers = _tickers(params)
+        tickers = read_tickers(params)
         if tickers is None and stream.channel == Channel.TICKER:
             tickers = self._tickers_by_id(params)
         if not tickers:
@@ -312,7 +276,7 @@ class Session:
         if action == "get_snapshot":
             known = [ticker for ticker in tickers if ticker in stream.tickers]
             return [self._snapshot(stream, ticker, ident) for ticker in known]
-        stream.skip_ack = _flag(params, "skip_ticker_ack") or stream.skip_ack
+        stream.skip_ack = read_flag(params, "skip_ticker_ack") or stream.skip_ack
         if action == "delete_markets":
             return self._delete(stream, tickers, ident)
         return self._add(stream, tickers, params, ident)
@@ -332,7 +296,7 @@ class Session:
         answers = [self._ok(stream, ident)]
         if stream.channel == Channel.BOOK:
             answers += [self._snapshot(stream, ticker) for ticker in new]
-        elif stream.channel == Channel.TICKER and _flag(params, "send_initial_snapshot"):
+        elif stream.channel == Channel.TICKER and read_flag(params, "send_initial_snapshot"):
             answers += self._tops(stream, new)
         return answers
 
@@ -349,7 +313,7 @@ class Session:
         return [frame("ticker", stream.sid, None, body, now_ms) for body in bodies if body]
 
     def _tickers_by_id(self, params: Json) -> list[str] | None:
-        ids = _texts(params.get("market_ids")) or _texts([params.get("market_id")])
+        ids = read_texts(params.get("market_ids")) or read_texts([params.get("market_id")])
         if not ids:
             return None
         named = (self._floor.ticker_of(market_id) for market_id in ids)
@@ -375,64 +339,13 @@ class Session:
 
     def _stream_error(self, stream: Stream, code: int) -> str:
         # such an error echoes no command id (observed on a get_snapshot to a stream of trades)
-        body = _error_body(code)
+        body = error_body(code)
         return frame("error", stream.sid, stream.number(), body, self._floor.now_ms)
 
 
-_COMMANDS: Final = frozenset(
-    {"subscribe", "unsubscribe", "update_subscription", "list_subscriptions"}
-)
-
-
-def _actions(stream: Stream) -> frozenset[str]:
+def actions_of(stream: Stream) -> frozenset[str]:
     """What ``update_subscription`` can do to a stream."""
-    if stream.channel in _UNFILTERED:
+    if stream.channel in UNFILTERED:
         return frozenset()
     lists = frozenset({"add_markets", "delete_markets"})
     return lists | {"get_snapshot"} if stream.channel == Channel.BOOK else lists
-
-
-def _error_body(code: int) -> str:
-    return f'{{"code":{code},"msg":"{ERRORS[code]}"}}'
-
-
-def _object(value: object) -> Json | None:
-    return cast("Json", value) if isinstance(value, dict) else None
-
-
-def _ident(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
-def _flag(params: Json, name: str) -> bool:
-    value = params.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise Refused(11)
-    return value is True
-
-
-def _texts(value: object) -> list[str]:
-    items = cast("list[object]", value) if isinstance(value, list) else []
-    return [item for item in items if isinstance(item, str) and item]
-
-
-def _tickers(params: Json) -> list[str] | None:
-    """The markets a command names, None where it names none."""
-    named = params.get("market_tickers")
-    if named is not None:
-        if not isinstance(named, list):
-            raise Refused(11)
-        tickers = _texts(cast("list[object]", named))
-        if len(tickers) != len(cast("list[object]", named)):
-            raise Refused(11)
-        return list(dict.fromkeys(tickers)) or None
-    return _texts([params.get("market_ticker")]) or None
-
-
-def _sids(params: Json) -> list[int]:
-    single = params.get("sid")
-    listed = params.get("sids")
-    items = cast("list[object]", listed) if isinstance(listed, list) else []
-    if single is not None:
-        items = [*items, single]
-    return [item for item in items if isinstance(item, int) and not isinstance(item, bool)]
