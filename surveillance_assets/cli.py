@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -34,6 +35,9 @@ from surveillance_core.command_line import (
 from surveillance_core.markets import Venue
 from surveillance_core.settings import flatten_settings
 from surveillance_core.venues.registry import adapter_of, supported_venues
+
+if TYPE_CHECKING:
+    from surveillance_core.venues.simulated.servers import Endpoints
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -194,48 +198,68 @@ def simulate(
     truth: Annotated[
         Path | None, typer.Option("--truth", help="Write the truth log to this file.")
     ] = None,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Every frame sent goes into the truth log too.")
+    ] = False,
+    faults: Annotated[
+        Path | None, typer.Option("--faults", help="Do wrong what this TOML file schedules.")
+    ] = None,
     captures: Annotated[
-        Path | None, typer.Option("--captures", help="Serve the recordings of this directory.")
+        Path | None,
+        typer.Option("--captures", help="Serve Polymarket's recordings of this directory instead."),
     ] = None,
     record: Annotated[
         Path | None,
         typer.Option("--record", help="Do not serve: write a whole day's frames to this file."),
     ] = None,
+    venue: Annotated[
+        Venue, typer.Option("--venue", help="Whose frames --record writes.")
+    ] = Venue.POLYMARKET,
     day: DateOption = None,
     seconds: Annotated[
         float | None, typer.Option("--for", min=0.0, help="Stop after this many seconds.")
     ] = None,
 ) -> None:
-    """The simulated Polymarket alone, on the loopback ports of [mock].
+    """The simulated venues alone, on the loopback ports of [mock].
 
     Examples
     --------
       surveillance simulate
 
+      surveillance simulate --truth truth.jsonl.zst --faults faults.toml --for 600
+
       surveillance simulate --captures recordings --for 60
 
-      surveillance simulate --record day.jsonl.zst --date 2026-09-01
+      surveillance simulate --record day.jsonl.zst --venue kalshi --date 2026-09-01
     """
-    from surveillance_assets.simulation import record_day, serve_simulation
+    from surveillance_assets.simulation import record_day, serve_captures, serve_simulation
 
     start_logging()
     with reporting_failures():
         settings = settings_from(config, data_dir).settings
         if record is not None:
-            frames = record_day(settings, _day(day), record)
+            records = record_day(settings, venue, _day(day), record)
             if json_output:
-                print_json({"frames": frames, "path": str(record)})
+                print_json({"frames": records, "path": str(record)})
             else:
-                console.print(f"{frames:,} records in {record}", markup=False)
+                console.print(f"{records:,} records in {record}", markup=False)
             return
 
-        def ready(http_url: str, ws_url: str) -> None:
+        def ready(endpoints: Mapping[Venue, Endpoints]) -> None:
             if json_output:
-                print_json({"http_url": http_url, "ws_url": ws_url})
-            else:
-                console.print(f"Gamma and CLOB  {http_url}\nmarket channel  {ws_url}", markup=False)
+                print_json({name.value: found for name, found in endpoints.items()})
+                return
+            for name, found in endpoints.items():
+                console.print(f"{name:<12}{found.http_url}  {found.ws_url}", markup=False)
 
-        asyncio.run(serve_simulation(settings, truth, captures, seconds, ready))
+        if captures is not None:
+            asyncio.run(serve_captures(settings, captures, seconds, ready))
+            return
+        asyncio.run(
+            serve_simulation(
+                settings, truth=truth, frames=frames, faults=faults, seconds=seconds, ready=ready
+            )
+        )
 
 
 @app.command()

@@ -158,6 +158,8 @@ class MockSettings(_Table):
     enabled: bool = False
     universe_size: int = Field(default=1_000, ge=1)
     markets_per_venue: int = Field(default=40, ge=1)
+    polymarket_markets: int = Field(default=0, ge=0)
+    kalshi_markets: int = Field(default=0, ge=0)
     seed: int = 7
     http_port: int = Field(default=8801, ge=0, le=65_535)
     ws_port: int = Field(default=8802, ge=0, le=65_535)
@@ -167,6 +169,8 @@ class MockSettings(_Table):
     epoch_ms: int = Field(default=0, ge=0, le=LAST_MS)
     start_ms: int = Field(default=0, ge=0, le=LAST_MS)
     events_per_second: float = Field(default=20.0, gt=0.0)
+    plants_per_hour: float = Field(default=12.0, ge=0.0)
+    windows: bool = True
 
     @model_validator(mode="after")
     def _time_has_an_epoch(self) -> Self:

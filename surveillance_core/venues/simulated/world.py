@@ -223,6 +223,12 @@ class World:
         """The markets that have a book at some time, in listing order."""
         return [market for market in self.markets if market.tradable]
 
+    @property
+    def next_ms(self) -> int:
+        """When the next thing happens or is tried; later than now."""
+        planned_ms = self._calendar[0][0] if self._calendar else int(self._next_ms)
+        return max(self.now_ms + 1, min(int(self._next_ms), planned_ms))
+
     def listed(self, venue: Venue) -> list[EventListing]:
         """A venue's events that are listed by now, in listing order."""
         return [e for e in self.events if e.venue is venue and e.listed_ms <= self.now_ms]

@@ -156,6 +156,10 @@ class Hub:
         if record is not None:
             self._takes[type(event).__name__](record, event)
 
+    def next_due_ms(self, default_ms: int) -> int:
+        """When the next thing falls due, ``default_ms`` where nothing waits."""
+        return self._due[0][0] if self._due else default_ms
+
     def release(self) -> None:
         """Send what is due by now; every event of the world until now was published."""
         self._release(self.now_ms)

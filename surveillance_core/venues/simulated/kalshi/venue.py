@@ -25,6 +25,7 @@ from surveillance_core.venues.simulated.kalshi.limits import KalshiLimits
 from surveillance_core.venues.simulated.kalshi.rest import UNKNOWN_PATH, Rest
 from surveillance_core.venues.simulated.kalshi.signatures import PublicKey, Verifier
 from surveillance_core.venues.simulated.kalshi.stage import Happening, KalshiWorld
+from surveillance_core.venues.simulated.kalshi.subscriptions import Outlet, Session
 
 WS_PATH: Final = "/trade-api/ws/v2"
 ABNORMAL_CLOSURE: Final = 1006
@@ -141,6 +142,14 @@ class KalshiVenue:
         finally:
             del self._connections[connection]
             self._sent_by_ended += connection.frames_sent
+
+    def open_session(self, outlet: Outlet) -> Session:
+        """A connection without a socket: its commands, and who takes what it is sent."""
+        return Session(self._hub, self._limits, outlet, self._wall_ms())
+
+    def next_due_ms(self, default_ms: int) -> int:
+        """When the venue has next something to send by itself, in its own time."""
+        return self._hub.next_due_ms(default_ms)
 
     def publish(self, event: Happening) -> None:
         """Send one of the world's events to whoever follows it; another venue's is left alone."""
