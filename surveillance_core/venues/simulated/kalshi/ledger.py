@@ -174,8 +174,6 @@ class Ledger:
 
     def book(self, record: MarketRecord) -> tuple[Levels, Levels]:
         """Bids and asks of Yes as published, best last; empty outside of trading."""
-        if record.emptied:
-            return (), ()
         if record.levels is None:
             index = record.index
             tradable = self._world.markets[index].tradable

@@ -242,6 +242,10 @@ async def test_a_missing_quote_is_zero_or_one_and_settlement_is_stated(site: Sit
 
 
 async def test_books_ascend_and_the_best_is_last(site: Site) -> None:
+    market = (await site.body("/markets/KXDAY-0-T0"))["market"]
+    assert (market["yes_bid_dollars"], market["yes_bid_size_fp"]) == ("0.2900", "10.25")
+    assert (market["yes_ask_dollars"], market["yes_ask_size_fp"]) == ("0.3100", "20.00")
+    assert (market["no_bid_dollars"], market["no_ask_dollars"]) == ("0.6900", "0.7100")
     book = (await site.body("/markets/KXDAY-0-T0/orderbook"))["orderbook_fp"]
     assert book["yes_dollars"][-1] == ["0.2900", "10.25"]
     assert book["no_dollars"][-1] == ["0.6900", "20.00"]
@@ -306,6 +310,10 @@ async def test_filters_have_words_of_their_own(site: Site) -> None:
     stage.phases.update({0: "closed", 3: "upcoming", 4: "upcoming", 5: "upcoming"})
     closed = await site.body("/markets", status="closed")
     assert [m["ticker"] for m in closed["markets"]] == ["KXDAY-0-T0"]
+    site.venue.publish(stage.resolve(9, "yes", 1.0))
+    closed = await site.body("/markets", status="closed")
+    assert [m["status"] for m in closed["markets"]] == ["closed", "determined"]
+    assert (await site.body("/markets", status="settled"))["markets"] == []
     unopened = await site.body("/events", status="unopened")
     assert [e["event_ticker"] for e in unopened["events"]] == ["KXDAY-1"]
     # an event is let through for any one of its children
