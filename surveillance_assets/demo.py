@@ -1,8 +1,8 @@
-"""The main job against the simulated venue, all of it, with nothing to prepare.
+"""The main job against the simulated venues, all of it, with nothing to prepare.
 
-Starts the simulated venue, scans it, collects from it, and lets Dagster's sensor materialise the
-statistics because files arrived; then (``run_once``) judges every recorded book and trade against
-the venue's truth log.
+Starts the simulated venues, scans them, collects from them, and lets Dagster's sensor materialise
+the statistics because files arrived; then (``run_once``) judges every recorded book and trade
+against the venues' truth log.
 """
 
 from __future__ import annotations
@@ -10,39 +10,40 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
-import polars as pl
 
 from surveillance_assets.instance import instance_environment, workspace_file
+from surveillance_assets.judgement import VenueJudgement, judge_venue
 from surveillance_assets.orchestration import STATS_INPUTS
 from surveillance_assets.processes import ProcessGroup, free_port, module_command
 from surveillance_core.command_line import CommandFailed, open_lake
 from surveillance_core.lake.layout import UNIVERSE
-from surveillance_core.lake.manifest import manifest_days, read_manifest
+from surveillance_core.lake.manifest import ManifestEntry, manifest_days, read_manifest
 from surveillance_core.lake.publish import Lake
-from surveillance_core.lake.read import read_universe, scan_table
-from surveillance_core.lake.schemas import COLLECTED, COVERAGE, SNAPSHOTS, STATS, TRADES
+from surveillance_core.lake.read import scan_table
+from surveillance_core.lake.schemas import COLLECTED, SNAPSHOTS, STATS, TRADES
 from surveillance_core.markets import Venue
 from surveillance_core.settings import LoadedSettings, load_settings
-from surveillance_core.venues.simulated.judge import compare_books, compare_trades
+from surveillance_core.venues.simulated.servers import Ports
 from surveillance_core.venues.simulated.truth import read_truth
 
-VENUE = Venue.POLYMARKET
+VENUES = (Venue.KALSHI, Venue.POLYMARKET)
 START_SECONDS = 90.0
 STATS_SECONDS = 180.0
-EDGE_NS = 250_000_000
 
 Say = Callable[[str], None]
 """Tells the user what is happening, a line at a time."""
 
 
 class DemoSummary(msgspec.Struct, kw_only=True):
-    """What ``demo --once --json`` prints."""
+    """What ``demo --once --json`` prints: figures of both venues together, and by venue."""
 
     markets: int
     snapshots: int
@@ -61,11 +62,27 @@ class DemoSummary(msgspec.Struct, kw_only=True):
     hash: dict[str, int]
     mirror_mismatched: int
     covered_hours: float
+    plants: int
+    """Violations and decoys that stood in the books while they were collected."""
+    venues: dict[str, VenueFigures]
     days: list[str]
     seconds: float
     seconds_to_stats: float
     data_dir: str
     differences: list[str]
+
+
+class VenueFigures(msgspec.Struct, kw_only=True):
+    """The same of one venue."""
+
+    markets: int
+    snapshots: int
+    stats_rows: int
+    books_compared: int
+    books_different: int
+    trades_matched: int
+    trades_missing: int
+    trades_extra: int
 
 
 @dataclass(frozen=True)
@@ -74,8 +91,7 @@ class DemoPlan:
 
     data_dir: Path
     overrides: dict[str, object]
-    http_port: int
-    ws_port: int
+    ports: Ports
     ui_port: int
 
     @property
@@ -91,11 +107,15 @@ class DemoPlan:
 
 def plan_demo(data_dir: Path, *, markets: int, events_per_second: float) -> DemoPlan:
     """Free ports, and settings that show in minutes what takes hours at the shipped cadence."""
-    http_port, ws_port, ui_port = free_port(), free_port(), free_port()
-    polymarket: dict[str, object] = {
+    ports = Ports(http=free_port(), ws=free_port(), kalshi_http=free_port(), kalshi_ws=free_port())
+    shown: dict[str, object] = {
         "enabled": True,
         "snapshot_interval_ms_hot": 1_000,
         "snapshot_interval_ms_warm": 2_000,
+        "max_subs": 1_000_000,
+    }
+    polymarket: dict[str, object] = {
+        **shown,
         "exclude_title_patterns": [],
         "hash_check_interval_ms": 200,
     }
@@ -103,14 +123,16 @@ def plan_demo(data_dir: Path, *, markets: int, events_per_second: float) -> Demo
         data_dir=data_dir.absolute(),
         overrides={
             "data_dir": str(data_dir.absolute()),
-            "venues": {"polymarket": polymarket, "kalshi": {"enabled": False}},
+            "venues": {"polymarket": polymarket, "kalshi": shown},
             "storage": {"bucket_minutes": 0.25, "flush_seconds": 1.0, "heartbeat_seconds": 10.0},
             "mock": {
                 "enabled": True,
                 "markets_per_venue": markets,
                 "events_per_second": events_per_second,
-                "http_port": http_port,
-                "ws_port": ws_port,
+                "http_port": ports.http,
+                "ws_port": ports.ws,
+                "kalshi_http_port": ports.kalshi_http,
+                "kalshi_ws_port": ports.kalshi_ws,
             },
             "orchestration": {
                 "sensor_seconds": 5,
@@ -118,9 +140,8 @@ def plan_demo(data_dir: Path, *, markets: int, events_per_second: float) -> Demo
                 "first_date": (yesterday() - timedelta(days=5)).isoformat(),
             },
         },
-        http_port=http_port,
-        ws_port=ws_port,
-        ui_port=ui_port,
+        ports=ports,
+        ui_port=free_port(),
     )
 
 
@@ -136,17 +157,23 @@ def demo_environment(plan: DemoPlan, loaded: LoadedSettings) -> dict[str, str]:
         "SURVEILLANCE_STATE": str(plan.state / "dagster"),
     }
     (plan.state / "dagster").mkdir(exist_ok=True)
-    return environment | dict(_variables(plan.overrides, "SURVEILLANCE_"))
+    return environment | dict(variables(plan.overrides))
 
 
 def start_venue(group: ProcessGroup, plan: DemoPlan, say: Say) -> None:
-    """The simulated venue with its truth log."""
+    """The simulated venues with their truth log."""
     venue = group.start(
         "venue",
         module_command("surveillance_assets.cli", "simulate", "--truth", str(plan.truth)),
     )
-    group.wait_for_port(venue, plan.ws_port, START_SECONDS)
-    say(f"simulated venue    http://127.0.0.1:{plan.http_port}  ws://127.0.0.1:{plan.ws_port}")
+    ports = plan.ports
+    for port in (ports.ws, ports.kalshi_ws):
+        group.wait_for_port(venue, port, START_SECONDS)
+    say(f"simulated Polymarket  http://127.0.0.1:{ports.http}  ws://127.0.0.1:{ports.ws}")
+    say(
+        f"simulated Kalshi      http://127.0.0.1:{ports.kalshi_http}  "
+        f"ws://127.0.0.1:{ports.kalshi_ws}"
+    )
 
 
 def scan_universe(group: ProcessGroup, say: Say) -> None:
@@ -155,12 +182,10 @@ def scan_universe(group: ProcessGroup, say: Say) -> None:
     The first process makes the instance's databases; two that make them at once break their
     migration table.
     """
-    group.start(
-        "scan", module_command("surveillance_assets.cli", "scan", "--venue", VENUE, "--json")
-    )
+    group.start("scan", module_command("surveillance_assets.cli", "scan", "--all-venues", "--json"))
     scan = group.finish("scan", START_SECONDS)
-    found = json.loads(scan.output.read_text(encoding="utf-8"))
-    say(f"universe           {found[0]['markets']} markets")
+    for found in json.loads(scan.output.read_text(encoding="utf-8")):
+        say(f"universe           {found['markets']} markets on {found['venue']}")
 
 
 def start_collector(group: ProcessGroup, say: Say) -> None:
@@ -197,18 +222,18 @@ def run_once(plan: DemoPlan, config: Path | None, minutes: float, say: Say) -> D
         if collector.stop() != 0:
             collector.check()
         say("collector          stopped, everything published")
-        report = json.loads(collector.output.read_text(encoding="utf-8"))[0]
+        reports = json.loads(collector.output.read_text(encoding="utf-8"))
         waited = time.monotonic()
         _wait_for_stats(lake, group, environment, say)
         to_stats = time.monotonic() - waited
-    return _judge(plan, lake, report, time.monotonic() - started, to_stats)
+    return _judge(plan, lake, reports, time.monotonic() - started, to_stats)
 
 
-def statistics_days(lake: Lake) -> dict[date, str]:
+def statistics_days(lake: Lake, venue: Venue) -> dict[date, str]:
     """Days with snapshots, with the version of what their statistics should be computed from."""
     found: dict[date, str] = {}
-    for day in manifest_days(lake.store, VENUE):
-        manifest = read_manifest(lake.store, VENUE, day)
+    for day in manifest_days(lake.store, venue):
+        manifest = read_manifest(lake.store, venue, day)
         if manifest.files(SNAPSHOTS.name):
             found[day] = manifest.version(STATS_INPUTS)
     return found
@@ -220,20 +245,24 @@ def _wait_for_stats(lake: Lake, group: ProcessGroup, environment: dict[str, str]
     os.environ.update(environment)
     from surveillance_assets.defs import runs
 
-    wanted = statistics_days(lake)
-    if not wanted:
+    wanted = {
+        (venue, day): version
+        for venue in VENUES
+        for day, version in statistics_days(lake, venue).items()
+    }
+    if {venue for venue, _ in wanted} != set(VENUES):
         raise CommandFailed(
-            f"the collector published no snapshots.\n{group.children['venue'].tail()}"
+            f"the collector published no snapshots of a venue.\n{group.children['venue'].tail()}"
         )
     deadline = time.monotonic() + STATS_SECONDS
     with runs.current_instance() as instance:
         while wanted:
             group.check()
-            for day, version in list(wanted.items()):
-                used = runs.materialised_text(instance, STATS.name, VENUE, day, "inputs_version")
+            for (venue, day), version in list(wanted.items()):
+                used = runs.materialised_text(instance, STATS.name, venue, day, "inputs_version")
                 if used == version:
-                    say(f"stats              materialised by the sensor for {day}")
-                    del wanted[day]
+                    say(f"stats              materialised by the sensor for {venue} {day}")
+                    del wanted[(venue, day)]
             cause = runs.failed_run(instance)
             if cause is not None:
                 raise CommandFailed(f"a Dagster run failed: {cause}")
@@ -247,80 +276,74 @@ def _wait_for_stats(lake: Lake, group: ProcessGroup, environment: dict[str, str]
 
 
 def _judge(
-    plan: DemoPlan, lake: Lake, report: dict[str, object], seconds: float, to_stats: float
+    plan: DemoPlan,
+    lake: Lake,
+    reports: list[dict[str, Any]],
+    seconds: float,
+    to_stats: float,
 ) -> DemoSummary:
-    days = list(statistics_days(lake))
     truth = read_truth(plan.truth)
-    snapshots = scan_table(lake, SNAPSHOTS, VENUE, days).frame.collect()
-    trades = scan_table(lake, TRADES, VENUE, days).frame.collect()
-    stats = scan_table(lake, STATS, VENUE, days).frame.collect()
     collected = {table.name for table in COLLECTED}
-    entries = [
-        entry
-        for day in days
-        for entry in read_manifest(lake.store, VENUE, day).entries
-        if entry.table in collected
-    ]
-    universe = sum(
-        entry.rows for entry in read_manifest(lake.store, VENUE, days[-1]).files(UNIVERSE)
-    )
-    books = compare_books(snapshots, truth)
-    prints = compare_trades(trades, truth, windows=_subscribed_windows(lake, days))
-    counts = report["counts"]
+    figures: dict[str, VenueFigures] = {}
+    judged: list[VenueJudgement] = []
+    entries: list[ManifestEntry] = []
+    all_days: set[date] = set()
+    for venue in VENUES:
+        days = list(statistics_days(lake, venue))
+        all_days.update(days)
+        verdict = judge_venue(lake, venue, days, truth)
+        judged.append(verdict)
+        manifests = [read_manifest(lake.store, venue, day) for day in days]
+        entries += [e for m in manifests for e in m.entries if e.table in collected]
+        figures[venue.value] = VenueFigures(
+            markets=sum(entry.rows for entry in manifests[-1].files(UNIVERSE)),
+            snapshots=verdict.snapshots,
+            stats_rows=scan_table(lake, STATS, venue, days).rows,
+            books_compared=verdict.books.compared,
+            books_different=verdict.books.different,
+            trades_matched=verdict.trades.matched,
+            trades_missing=verdict.trades.missing,
+            trades_extra=verdict.trades.extra,
+        )
+    tables = _rows_of(entries, TRADES.name)
     return DemoSummary(
-        markets=universe,
-        snapshots=snapshots.height,
-        trades=trades.height,
+        markets=sum(found.markets for found in figures.values()),
+        snapshots=sum(found.snapshots for found in figures.values()),
+        trades=tables,
         files=len(entries),
         bytes=sum(entry.bytes for entry in entries),
-        stats_rows=stats.height,
-        books_compared=books.compared,
-        books_different=books.different,
-        books_stale=books.stale,
-        trades_matched=prints.matched,
-        trades_missing=prints.missing,
-        trades_extra=prints.extra,
-        frames=int(str(report["frames"])),
-        rejected=report["rejected"],  # type: ignore[arg-type]
-        hash=report["hash"],  # type: ignore[arg-type]
-        mirror_mismatched=counts.get("mirror_mismatched", 0),  # type: ignore[union-attr]
-        covered_hours=round(float(stats["covered_seconds"].sum()) / 3600, 3),
-        days=[day.isoformat() for day in days],
+        stats_rows=sum(found.stats_rows for found in figures.values()),
+        books_compared=sum(found.books_compared for found in figures.values()),
+        books_different=sum(found.books_different for found in figures.values()),
+        books_stale=sum(verdict.books.stale for verdict in judged),
+        trades_matched=sum(found.trades_matched for found in figures.values()),
+        trades_missing=sum(found.trades_missing for found in figures.values()),
+        trades_extra=sum(found.trades_extra for found in figures.values()),
+        frames=sum(report["frames"] for report in reports),
+        rejected=_added(report["rejected"] for report in reports),
+        hash=_added(report["hash"] for report in reports),
+        mirror_mismatched=sum(report["counts"].get("mirror_mismatched", 0) for report in reports),
+        covered_hours=round(sum(verdict.covered_hours for verdict in judged), 3),
+        plants=len(truth.plants),
+        venues=figures,
+        days=[day.isoformat() for day in sorted(all_days)],
         seconds=round(seconds, 1),
         seconds_to_stats=round(to_stats, 1),
         data_dir=str(plan.data_dir),
-        differences=[*books.examples, *prints.examples][:10],
+        differences=[example for verdict in judged for example in verdict.examples][:10],
     )
 
 
-def _subscribed_windows(lake: Lake, days: list[date]) -> dict[str, list[tuple[int, int]]]:
-    """When each outcome was subscribed, in nanoseconds, by the coverage ledger.
+def _rows_of(entries: Iterable[ManifestEntry], table: str) -> int:
+    """Rows of a table in the files that a manifest lists."""
+    return sum(entry.rows for entry in entries if entry.table == table)
 
-    Shortened by ``EDGE_NS`` at both ends: the venue takes a subscription, and sends its last print,
-    a moment away from when the collector says so. The second token is followed as long as the
-    first.
-    """
-    coverage = scan_table(lake, COVERAGE, VENUE, days).frame
-    spans = (
-        coverage.filter(pl.col("outcome_id").is_not_null())
-        .group_by("market_id", "outcome_id")
-        .agg(
-            pl.col("ts_start").min().dt.epoch("us").alias("start"),
-            pl.col("ts_end").max().dt.epoch("us").alias("end"),
-        )
-        .collect()
-    )
-    found: dict[str, list[tuple[int, int]]] = {}
-    outcomes = {
-        market.market_id: market.outcomes
-        for day in days
-        for market in read_universe(lake, VENUE, day) or []
-    }
-    for row in spans.iter_rows(named=True):
-        window = (row["start"] * 1_000 + EDGE_NS, row["end"] * 1_000 - EDGE_NS)
-        for outcome in outcomes.get(row["market_id"], ()):
-            found[outcome.outcome_id] = [window]
-    return found
+
+def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for found in counts:
+        total.update(found)
+    return dict(total)
 
 
 def yesterday() -> date:
@@ -328,13 +351,13 @@ def yesterday() -> date:
     return datetime.now(UTC).date() - timedelta(days=1)
 
 
-def _variables(tree: dict[str, object], prefix: str) -> list[tuple[str, str]]:
+def variables(tree: dict[str, object], prefix: str = "SURVEILLANCE_") -> list[tuple[str, str]]:
     """Settings as environment variables: ``SURVEILLANCE__STORAGE__BUCKET_MINUTES=0.25``."""
     found: list[tuple[str, str]] = []
     for key, value in tree.items():
         name = f"{prefix}_{key.upper()}_"
         if isinstance(value, dict):
-            found += _variables(value, name)  # type: ignore[arg-type]
+            found += variables(value, name)  # type: ignore[arg-type]
         else:
             text = value if isinstance(value, str) else json.dumps(value)
             found.append((name.removesuffix("_"), text))

@@ -6,12 +6,13 @@ import json
 import signal
 import time
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from types import FrameType
 
 from surveillance_assets.demo import (
     START_SECONDS,
-    VENUE,
+    VENUES,
     DemoPlan,
     Say,
     demo_environment,
@@ -34,8 +35,10 @@ HISTORY_SECONDS = 300.0
 SHIPPED_CADENCE = {
     "SURVEILLANCE__STORAGE__BUCKET_MINUTES": "5",
     "SURVEILLANCE__STORAGE__HEARTBEAT_SECONDS": "60",
-    "SURVEILLANCE__VENUES__POLYMARKET__SNAPSHOT_INTERVAL_MS_HOT": "2000",
-    "SURVEILLANCE__VENUES__POLYMARKET__SNAPSHOT_INTERVAL_MS_WARM": "10000",
+} | {
+    f"SURVEILLANCE__VENUES__{venue.name}__SNAPSHOT_INTERVAL_MS_{tier}": cadence
+    for venue in VENUES
+    for tier, cadence in (("HOT", "2000"), ("WARM", "10000"))
 }
 """A whole day at the demo's cadence would be tens of thousands of files."""
 
@@ -73,12 +76,13 @@ def run(plan: DemoPlan, config: Path | None, say: Say) -> None:
             _start_history(group, plan, lake)
             group.wait_for_port(dagster, plan.ui_port, START_SECONDS)
             say(f"Dagster UI         http://127.0.0.1:{plan.ui_port}/asset-groups")
-            report = json.loads(
-                group.finish("replay", HISTORY_SECONDS).output.read_text(encoding="utf-8")
-            )
-            say(
-                f"yesterday          {report['snapshots']:,} snapshots, {report['trades']:,} trades"
-            )
+            for venue in VENUES:
+                replayed = group.finish(f"replay-{venue}", HISTORY_SECONDS)
+                report = json.loads(replayed.output.read_text(encoding="utf-8"))
+                say(
+                    f"yesterday          {report['snapshots']:,} snapshots, "
+                    f"{report['trades']:,} trades on {venue}"
+                )
             say("Ctrl-C stops everything")
             _watch(group, lake, say)
     except _Stopped:
@@ -88,30 +92,18 @@ def run(plan: DemoPlan, config: Path | None, say: Say) -> None:
 def _start_history(group: ProcessGroup, plan: DemoPlan, lake: Lake) -> None:
     """Yesterday, recorded from the simulated world, through the collector's own engine."""
     day = yesterday()
-    recording = plan.state / f"{day}.jsonl.zst"
-    group.start(
-        "record",
-        module_command(
-            "surveillance_assets.cli", "simulate", "--record", str(recording), "--date", str(day)
-        ),
-    )
-    group.finish("record", HISTORY_SECONDS)
-    today = read_universe(lake, VENUE, datetime.now(UTC).date())
-    publish_universe(lake, VENUE, day, today or [], writer="demo")
-    group.start(
-        "replay",
-        module_command(
-            "surveillance_collector.cli",
-            "replay",
-            str(recording),
-            "--venue",
-            VENUE.value,
-            "--out",
-            str(plan.data_dir),
-            "--json",
-        ),
-        SHIPPED_CADENCE,
-    )
+    recordings = {venue: plan.state / f"{day}-{venue}.jsonl.zst" for venue in VENUES}
+    for venue, recording in recordings.items():
+        words = ("simulate", "--record", str(recording), "--venue", venue, "--date", str(day))
+        group.start(f"record-{venue}", module_command("surveillance_assets.cli", *words))
+    for venue, recording in recordings.items():
+        group.finish(f"record-{venue}", HISTORY_SECONDS)
+        today = read_universe(lake, venue, datetime.now(UTC).date())
+        publish_universe(lake, venue, day, today or [], writer="demo")
+        words = ("replay", str(recording), "--venue", venue, "--out", str(plan.data_dir), "--json")
+        group.start(
+            f"replay-{venue}", module_command("surveillance_collector.cli", *words), SHIPPED_CADENCE
+        )
 
 
 def _watch(group: ProcessGroup, lake: Lake, say: Say) -> None:
@@ -121,19 +113,23 @@ def _watch(group: ProcessGroup, lake: Lake, say: Say) -> None:
         group.check()
         time.sleep(1.0)
         today = datetime.now(UTC).date()
-        for day in (yesterday(), today):
-            for entry in read_manifest(lake.store, VENUE, day).files(STATS.name):
+        for venue, day in product(VENUES, (yesterday(), today)):
+            for entry in read_manifest(lake.store, venue, day).files(STATS.name):
                 if seen_stats.get(entry.path) != entry.digest:
                     seen_stats[entry.path] = entry.digest
-                    say(f"stats              {day}: {entry.rows} markets, materialised by Dagster")
+                    say(
+                        f"stats              {venue} {day}: {entry.rows} markets, "
+                        "materialised by Dagster"
+                    )
         if time.monotonic() - reported >= REPORT_SECONDS:
             reported = time.monotonic()
-            manifest = read_manifest(lake.store, VENUE, today)
-            snapshots, trades = manifest.files(SNAPSHOTS.name), manifest.files(TRADES.name)
-            say(
-                f"collected today    {sum(e.rows for e in snapshots):,} snapshots in "
-                f"{len(snapshots)} files, {sum(e.rows for e in trades):,} trades"
-            )
+            for venue in VENUES:
+                manifest = read_manifest(lake.store, venue, today)
+                snapshots, trades = manifest.files(SNAPSHOTS.name), manifest.files(TRADES.name)
+                say(
+                    f"collected today    {sum(e.rows for e in snapshots):,} snapshots in "
+                    f"{len(snapshots)} files, {sum(e.rows for e in trades):,} trades on {venue}"
+                )
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -201,7 +201,7 @@ class World:
         self._engines: dict[int, MarketEngine] = {}
         self._phases: dict[int, Phase] = {}
         self._results: dict[int, tuple[str, float]] = {}
-        self._ranked = [market.index for market in self.markets if market.tradable]
+        self._ranked = self._places()
         self._rng.shuffle(self._ranked)
         self._shares = list(
             accumulate((rank + 1) ** -zipf_exponent for rank in range(len(self._ranked)))
@@ -265,8 +265,9 @@ class World:
                 continue
             if arrival_ms > to_ms:
                 break
-            index = ranked[min(bisect(shares, rng.random() * shares[-1]), len(ranked) - 1)]
+            place = ranked[min(bisect(shares, rng.random() * shares[-1]), len(ranked) - 1)]
             self._next_ms += rng.expovariate(self._rate_ms)
+            index = place[0] if len(place) == 1 else self._trading(place, arrival_ms)
             if self.phase(index) is not Phase.OPEN:
                 continue
             engine = self._engine(index)
@@ -309,7 +310,7 @@ class World:
 
     def activity_share(self, market: int) -> float:
         """The market's share of all engine batches, in [0, 1]."""
-        rank = self._ranked.index(market)
+        rank = next(rank for rank, place in enumerate(self._ranked) if market in place)
         before = self._shares[rank - 1] if rank else 0.0
         return (self._shares[rank] - before) / self._shares[-1]
 
@@ -318,13 +319,33 @@ class World:
         total = self._shares[-1] if self._shares else 1.0
         quotes: dict[int, MarketQuote] = {}
         previous = 0.0
-        for index, share in zip(self._ranked, self._shares, strict=True):
+        for place, share in zip(self._ranked, self._shares, strict=True):
             # what was traded before the start, by the same unequal shares
             volume = 2e6 * (share - previous) / total
             previous = share
-            if self.markets[index].venue is venue:
-                quotes[index] = self._quote(index, volume)
+            for index in place:
+                if self.markets[index].venue is venue:
+                    quotes[index] = self._quote(index, volume / len(place))
         return quotes
+
+    def _places(self) -> list[tuple[int, ...]]:
+        """What shares the activity: markets, and series of windows, one of which trades."""
+        windows: dict[tuple[Venue, str], list[int]] = {}
+        places: list[tuple[int, ...]] = []
+        for event, listing in zip(self.event_of, self.markets, strict=True):
+            if not listing.tradable:
+                continue
+            series = event.series
+            if self.families[event.family].kind == "up_down" and series is not None:
+                windows.setdefault((event.venue, series.series_id), []).append(listing.index)
+            else:
+                places.append((listing.index,))
+        return [*places, *(tuple(found) for found in windows.values())]
+
+    def _trading(self, place: tuple[int, ...], at_ms: int) -> int:
+        """The window of a series that a time is in, or the nearest to it."""
+        over = bisect(place, at_ms, key=lambda index: self.markets[index].closes_ms)
+        return place[min(over, len(place) - 1)]
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────
 

@@ -29,6 +29,7 @@ from surveillance_core.venues.simulated.listings import (
 ANNOUNCED_BEFORE = timedelta(minutes=45)
 """A market that opens later is listed this long before."""
 
+_AHEAD_MS = int(ANNOUNCED_BEFORE.total_seconds() * 1000)
 _DAY_MS = 86_400_000
 _FEES: dict[str, FeeListing | None] = {
     "Crypto": FeeListing("crypto_fees_v2", 0.07, 0.20),
@@ -112,7 +113,6 @@ class Lister:
                 self._list_market(family, event, event_id, draft, code, position, closed, listed_ms)
             )
         opens = min((market.opens_ms for market in markets), default=listed_ms)
-        before_ms = int(ANNOUNCED_BEFORE.total_seconds() * 1000)
         return EventListing(
             venue=event.venue,
             event_id=event_id,
@@ -126,7 +126,7 @@ class Lister:
             directional=event.directional,
             augmented=event.augmented,
             group_id=group,
-            listed_ms=listed_ms if opens == listed_ms else opens - before_ms,
+            listed_ms=_listed(listed_ms, opens, kalshi=kalshi),
             deadline_ms=_ms(event.deadline),
             closed=closed,
             markets=tuple(markets),
@@ -153,6 +153,9 @@ class Lister:
             market_id = f"0x{self._digest('condition', index)}"
             yes, no = self._token("yes", index), self._token("no", index)
         opens_ms = listed_ms if draft.opens is None else _ms(draft.opens)
+        if draft.opens is not None and not kalshi:
+            # Polymarket's windows trade from their listing on, Kalshi's from their beginning
+            opens_ms -= _AHEAD_MS
         closes_ms = _ms(draft.closes or event.deadline)
         return MarketListing(
             index=index,
@@ -243,6 +246,13 @@ def _atoms(family: FamilyDraft, draft: MarketDraft, *, kalshi: bool) -> tuple[in
     pays = frozenset(draft.pays)
     shift = 1 if kalshi else 0
     return (*draft.pays, *(count + o for o in range(count) if (o + shift) % count in pays))
+
+
+def _listed(before_ms: int, opens_ms: int, *, kalshi: bool) -> int:
+    """When an event was listed: long ago, or with its opening or ahead of it."""
+    if opens_ms == before_ms:
+        return before_ms
+    return opens_ms - _AHEAD_MS if kalshi else opens_ms
 
 
 def _uuid(digest: str) -> str:
