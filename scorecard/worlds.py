@@ -127,7 +127,7 @@ def run_hours(plan: Hours, directory: Path) -> Outcome:
 
 
 def _overrides(plan: Hours, directory: Path) -> dict[str, object]:
-    every_market = {
+    every_market: dict[str, object] = {
         "enabled": True,
         "max_subs": 1_000_000,
         "hot_count": max(1, plan.markets // 10),
