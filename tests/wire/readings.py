@@ -21,8 +21,6 @@ Sides = tuple[dict[int, float], dict[int, float]]
 """Bids and asks: contracts by tick."""
 
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
-LARGEST = Decimal("1e15")
-"""No size and no price of either venue is near it."""
 
 
 def number(value: Any) -> Decimal | None:
@@ -32,7 +30,7 @@ def number(value: Any) -> Decimal | None:
     if isinstance(value, str) and not _DECIMAL.fullmatch(value):
         return None
     read = Decimal(value) if isinstance(value, int) else Decimal(str(value))
-    return read if read.is_finite() and abs(read) < Decimal("1.7e308") else None
+    return read if read.is_finite() and abs(read) < Decimal("1.797e308") else None
 
 
 def tick(price: Any) -> int | None:
@@ -109,14 +107,22 @@ def polymarket_market(market: Market, raw: Json, event: Json | None) -> None:
         check_number(market.fees.exponent, terms, "exponent")
         assert terms.get("takerOnly") in (None, market.fees.taker_only)
     if market.rewards is not None:
-        cents = number(raw["rewardsMaxSpread"])
-        assert market.rewards.min_size == number(raw["rewardsMinSize"])
+        cents, rates = number(raw["rewardsMaxSpread"]), raw.get("clobRewards")
+        check_number(market.rewards.min_size, raw, "rewardsMinSize")
         assert cents is not None
-        assert abs(Decimal(market.rewards.max_spread) * 100 / cents - 1) < Decimal("1e-9")
+        assert market.rewards.min_size > 0 < market.rewards.max_spread
+        assert market.rewards.max_spread == float(cents) / 100
+        if market.rewards.daily_rate is not None:
+            read = [number(pool.get("rewardsDailyRate")) for pool in _objects(rates)]
+            assert market.rewards.daily_rate == sum(
+                float(rate) for rate in read if rate is not None
+            )
     for group in market.groups:
         named = [raw.get("negRiskMarketID")]
         named += [event.get("id"), event.get("negRiskMarketID")] if event else []
-        assert group.group_id.partition(":")[2] in {str(name) for name in named if name}
+        assert group.group_id.partition(":")[2] in {
+            str(name) for name in named if name not in (None, "")
+        }
 
 
 def kalshi_market(market: Market, raw: Json, event: Json | None) -> None:
@@ -142,6 +148,11 @@ def kalshi_market(market: Market, raw: Json, event: Json | None) -> None:
     check_moment(market.fee_waived_until, raw.get("fee_waiver_expiration_time"))
     assert market.fees is None
     assert market.rewards is None
+    if market.named_fee is not None and event is not None:
+        if event.get("fee_type_override") not in (None, ""):
+            check_text(market.named_fee.kind, event["fee_type_override"])
+        if event.get("fee_multiplier_override") not in (None, ""):
+            check_number(market.named_fee.multiplier, event, "fee_multiplier_override")
     if market.strike is not None:
         check_number(market.strike.floor, raw, "floor_strike")
         check_number(market.strike.cap, raw, "cap_strike")
