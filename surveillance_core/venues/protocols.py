@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from surveillance_core.books import BookState
 from surveillance_core.markets import Market
+
+LATEST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999, milliseconds: the last time that a row of the lake can be read as."""
 
 
 class Side(StrEnum):
