@@ -37,7 +37,7 @@ JsonPath = tuple[str | int, ...]
 
 ODD_VALUES: tuple[Any, ...] = (
     None, True, False, *TEXTS, *NUMBERS, *CONTAINERS, *(_RAW + number for number in RAW_NUMBERS),
-    _RAW + "[" * DEEP + "]" * DEEP, *(_RAW + "[" * n + "]" * n for n in range(850, 1_000, 10)),
+    _RAW + "[" * DEEP + "]" * DEEP, *(_RAW + "[" * n + "]" * n for n in (500, 900, 950)),
 )  # fmt: skip
 """Values of every JSON type, and such that only text can say."""
 
@@ -82,18 +82,21 @@ def damaged(draw: st.DrawFn, payloads: Sequence[Any], favoured: Sequence[str] = 
 
 
 def with_odd_member(payload: Any, member: str) -> Iterator[bytes]:
-    """The payload once for each odd value, given to every member of that name, and without it."""
+    """The payload once for each odd value, given to every member of that name, and without it.
+
+    Within a member of that name another one is left alone.
+    """
     for odd in (*ODD_VALUES, _GONE):
         value = copy.deepcopy(payload)
         for path in places(payload):
-            if path[-1] != member:
+            if path[-1] != member or member in path[:-1]:
                 continue
             holder = value
             for key in path[:-1]:
-                holder = holder[key] if isinstance(holder, dict | list) else {}
-            if isinstance(holder, dict) and odd is _GONE:
-                holder.pop(member, None)
-            elif isinstance(holder, dict):
+                holder = holder[key]
+            if odd is _GONE:
+                del holder[member]
+            else:
                 holder[member] = copy.deepcopy(odd)
         yield as_text(value)
 

@@ -21,6 +21,8 @@ Sides = tuple[dict[int, float], dict[int, float]]
 """Bids and asks: contracts by tick."""
 
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+LARGEST = Decimal("1e15")
+"""Contracts that nobody has: such a change cannot be used."""
 
 
 def number(value: Any) -> Decimal | None:
@@ -172,9 +174,12 @@ def as_book(sides: Sides) -> OrderBook:
 
 
 def elements(frame: bytes | str) -> list[Any] | None:
-    """A frame's elements, None where it is not JSON."""
+    """A frame's elements, None where it is not JSON.
+
+    What is no UTF-8 spoils the text it stands in, not what is beside it.
+    """
     try:
-        parsed = json.loads(frame)
+        parsed = json.loads(frame.decode("utf-8", "replace") if isinstance(frame, bytes) else frame)
     except (ValueError, RecursionError):
         return None
     return parsed if isinstance(parsed, list) else [parsed]
@@ -186,15 +191,22 @@ def polymarket_reading(before: dict[str, OrderBook], frame: bytes | str) -> dict
     for message in elements(frame) or []:
         if not isinstance(message, dict):
             continue
-        if message.get("event_type") == "book" and message.get("asset_id") in books:
+        asset = message.get("asset_id")
+        if message.get("event_type") == "book" and isinstance(asset, str) and asset in books:
             sides = _levels(message.get("bids")), _levels(message.get("asks"))
             if None not in sides:
-                books[message["asset_id"]] = as_book((sides[0] or {}, sides[1] or {}))
+                books[asset] = as_book((sides[0] or {}, sides[1] or {}))
         elif message.get("event_type") == "price_change":
             for change in _objects(message.get("price_changes")):
                 asset = change.get("asset_id")
                 at, size = tick(change.get("price")), number(change.get("size"))
-                if asset not in books or at is None or size is None or size < 0:
+                if (
+                    not isinstance(asset, str)
+                    or asset not in books
+                    or at is None
+                    or size is None
+                    or size < 0
+                ):
                     continue
                 sides = dict(books[asset].bids), dict(books[asset].asks)
                 sides[change.get("side") != "BUY"][at] = float(size)
@@ -221,6 +233,7 @@ def kalshi_reading(before: dict[str, OrderBook], frame: bytes | str) -> dict[str
                 at = _cents(body.get("price"))
             changed = number(body.get("delta_fp"))
             changed = number(body.get("delta")) if body.get("delta_fp") is None else changed
+            changed = None if changed is None else round(min(max(changed, -LARGEST), LARGEST), 6)
             if at is None or changed is None or body.get("side") not in ("yes", "no"):
                 continue
             sides = dict(books[ticker].bids), dict(books[ticker].asks)
@@ -249,7 +262,8 @@ def _levels(value: Any) -> dict[int, float] | None:
 
 def _kalshi_side(body: Json, name: str) -> dict[int, float] | None:
     for suffix in ("_dollars_fp", "_dollars"):
-        if body.get(name + suffix) is not None:
+        # the decoder takes the text for the value: a side that is absent either way
+        if body.get(name + suffix) not in (None, "null"):
             return _pairs(body[name + suffix])
     cents = body.get(name)
     if not isinstance(cents, list):

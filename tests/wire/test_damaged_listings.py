@@ -90,7 +90,7 @@ def _tradable_gamma_event() -> Json:
             "active": True, "closed": False, "archived": False, "acceptingOrders": True,
             "enableOrderBook": True, "negRisk": True, "negRiskMarketID": "0xabc00",
             "feesEnabled": True, "feeType": "general_fees", "rewardsMinSize": 50,
-            "rewardsMaxSpread": 3.5, "clobRewards": [{"rewardsDailyRate": 5}] * 2,
+            "rewardsMaxSpread": 3.5, "clobRewards": [{"rewardsDailyRate": 5}, {"rewardsDailyRate": 7}],
             "feeSchedule": {"exponent": 1, "rate": 0.05, "takerOnly": True, "rebateRate": 0.25},
         }  # fmt: skip
     return event | {"negRisk": True, "negRiskAugmented": False}
@@ -182,14 +182,14 @@ def test_any_odd_value_in_a_member_of_kalshi(member: str) -> None:
 
 
 @needs_captures
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_damaged_gamma_page(data: st.DataObject) -> None:
     _judge_gamma(data.draw(damaged(_gamma_events(), GAMMA_MEMBERS)))
 
 
 @needs_captures
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_damaged_kalshi_page(data: st.DataObject) -> None:
     _judge_kalshi(data.draw(damaged(_kalshi_events(), KALSHI_MEMBERS)))
@@ -253,7 +253,7 @@ def test_nesting_without_end(member: str) -> None:
         reader.terms.read_status(deep)
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(damaged(TERMS))
 def test_damaged_terms(text: bytes) -> None:
     for item in _parsed(text):
@@ -323,7 +323,7 @@ def test_any_odd_value_in_what_a_sweep_is_steered_by(member: str) -> None:
 
 
 @needs_captures
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_damaged_answer_is_a_listing_or_a_venue_error(data: st.DataObject) -> None:
     gamma = {"events": _gamma_events()[:2], "next_cursor": "more"}
