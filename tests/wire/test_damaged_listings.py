@@ -90,7 +90,8 @@ def _tradable_gamma_event() -> Json:
             "active": True, "closed": False, "archived": False, "acceptingOrders": True,
             "enableOrderBook": True, "negRisk": True, "negRiskMarketID": "0xabc00",
             "feesEnabled": True, "feeType": "general_fees", "rewardsMinSize": 50,
-            "rewardsMaxSpread": 3.5, "clobRewards": [{"rewardsDailyRate": 5}, {"rewardsDailyRate": 7}],
+            "rewardsMaxSpread": 3.5,
+            "clobRewards": [{"rewardsDailyRate": 5}, {"rewardsDailyRate": 7}],
             "feeSchedule": {"exponent": 1, "rate": 0.05, "takerOnly": True, "rebateRate": 0.25},
         }  # fmt: skip
     return event | {"negRisk": True, "negRiskAugmented": False}
