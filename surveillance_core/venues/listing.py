@@ -106,9 +106,13 @@ class MemberReader:
         self.oddities[f"{name}_not_a_flag"] += 1
         return None
 
-    def count_unknown(self, name: str, value: str) -> None:
-        """Count a value that this version does not know, under its own (cleaned) spelling."""
-        spelling = _ODD.sub("?", value)[:40]
+    def count_unknown(self, name: str, value: object) -> None:
+        """Count a value that this version does not know, under its own (cleaned) spelling.
+
+        A list or an object is counted as such: it has no spelling of its own, and no end.
+        """
+        spelled = str(value) if isinstance(value, str | int | float) else type(value).__name__
+        spelling = _ODD.sub("?", spelled[:40])
         kept = self._spellings.setdefault(name, set())
         if spelling not in kept and len(kept) >= SPELLINGS_KEPT:
             spelling = "other"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -18,6 +18,9 @@ from surveillance_core.markets import Market
 
 BATCH_GAP_NS = 50_000_000
 """Silence after which a venue's batch is taken to be whole (polymarket.md 3.6)."""
+
+LATEST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999, milliseconds: the last time that a row of the lake can be read as."""
 
 
 class Side(StrEnum):

@@ -192,7 +192,7 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
         pass
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:  # the zone -0000: UTC, of a place that is not said
         moment = moment.replace(tzinfo=UTC)

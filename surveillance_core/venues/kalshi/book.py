@@ -26,6 +26,7 @@ from surveillance_core.venues.kalshi.wire import (
     decode_frame,
 )
 from surveillance_core.venues.protocols import (
+    LATEST_MS,
     AssetTerms,
     MarketListed,
     MarketResolved,
@@ -86,17 +87,20 @@ def size_units(contracts_fp: float | None, contracts: int | None) -> int | None:
 
 
 def venue_ms(ts_ms: int | None, ts: str | int | None) -> int | None:
-    """The venue's time in milliseconds, from the newest spelling that can be read."""
-    if ts_ms is not None:
-        return ts_ms if 0 <= ts_ms < 1 << 53 else None
-    if isinstance(ts, int):
-        return ts * 1_000 if 0 <= ts < 1 << 43 else None
-    if ts is None:
-        return None
-    try:
-        return int(datetime.fromisoformat(ts).timestamp() * 1_000)
-    except (ValueError, OverflowError, OSError):
-        return None
+    """The venue's time in milliseconds, from the newest spelling that can be read.
+
+    Text without a zone is UTC, as everything the venue says.
+    """
+    if ts_ms is None and isinstance(ts, str):
+        try:
+            moment = datetime.fromisoformat(ts)
+            moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+            ts_ms = int(moment.timestamp() * 1_000)
+        except (ValueError, OverflowError, OSError):
+            return None
+    elif ts_ms is None and ts is not None:
+        ts_ms = int(ts) * 1_000
+    return ts_ms if ts_ms is not None and 0 <= ts_ms <= LATEST_MS else None
 
 
 def finest_step(ranges: Sequence[PriceRange]) -> int | None:

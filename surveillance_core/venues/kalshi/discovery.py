@@ -221,7 +221,7 @@ class EventReader:
         if status != "active":
             reason = SET_ASIDE_BY_STATUS.get(status) if isinstance(status, str) else None
             if reason is None:
-                self._members.count_unknown("status", str(status))
+                self._members.count_unknown("status", status)
             raise SetAside(reason or "status_unknown")
         kind = market.get("market_type")
         if kind == "binary":
@@ -230,7 +230,7 @@ class EventReader:
             raise SetAside("no_market_type")
         if kind == "scalar":
             raise SetAside("not_binary")
-        self._members.count_unknown("market_type", str(kind))
+        self._members.count_unknown("market_type", kind)
         raise SetAside("market_type_unknown")
 
     def _title(self, market: Json, event: Json) -> str:

@@ -104,7 +104,8 @@ def describe_error(body: object) -> str | None:
     if not isinstance(error.get("code"), str | int):
         return None
     parts = (error.get(name) for name in ("code", "message", "details"))
-    return ", ".join(repr(part[:200] if isinstance(part, str) else part) for part in parts if part)
+    said = (part for part in parts if part and isinstance(part, str | int))
+    return ", ".join(repr(part[:200] if isinstance(part, str) else part) for part in said)
 
 
 class _Cursors:
@@ -180,4 +181,5 @@ def _listing(
 
 def _event_name(item: object) -> str:
     event = as_object(item)
-    return str(event.get("event_ticker")) if event is not None else ""
+    ticker = event.get("event_ticker") if event is not None else None
+    return ticker if isinstance(ticker, str) else ""

@@ -61,14 +61,16 @@ def salvage_frame(frame: bytes | str) -> Salvaged:
     members = cast("dict[str, object]", parsed)
     sid, seq = _whole(members.get("sid")), _whole(members.get("seq"))
     kind = members.get("type")
+    # a number on a stream of books may have been a change of one: nothing else will tell of it
+    numbered = sid is not None and seq is not None
     if not isinstance(kind, str):
-        return Broken("no_type", "", sid=sid, seq=seq)
+        return Broken("no_type", "", sid=sid, seq=seq, changes_books=numbered)
     if kind in TOLERATED_TYPES:
         return Tolerated(kind, sid, seq)
     known = MESSAGE_TYPES.get(kind)
     if known is None:
         name = kind[:NAME_LIMIT]
-        return Broken("unknown_type", name, name, sid, seq)
+        return Broken("unknown_type", name, name, sid, seq, changes_books=numbered)
     try:
         return convert_message(members, known)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
@@ -98,8 +100,13 @@ def unread_levels(frame: bytes | str) -> list[str]:
 
     An empty book has no level members at all (reference kalshi.md 0, item 4), so a snapshot without
     them is empty only if it has nothing else either.
+
+    The typed decoder passes over what it does not know; damage in there shows here alone.
     """
-    parsed = cast("dict[str, dict[str, object]]", msgspec.json.decode(frame))
+    try:
+        parsed = cast("dict[str, dict[str, object]]", msgspec.json.decode(frame))
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return ["not_json"]
     names = parsed["msg"].keys()
     return [] if names & _LEVEL_MEMBERS else sorted(names - _PLAIN_MEMBERS)
 
@@ -111,4 +118,6 @@ def rejected(reason: str, detail: str, frame: bytes | str) -> Rejected:
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < 1 << 53 else None

@@ -114,14 +114,21 @@ class TermsReader:
         return read
 
     def named_fee(self, event: Json) -> NamedFee | None:
-        """Event override, then series, each member for itself (kalshi.md 7)."""
+        """Event override, then series, each member for itself (kalshi.md 7).
+
+        An override that cannot be read is still one: the series' value is not what holds.
+        """
         series = self.series_of(event)
         kind = self._members.text(event, "fee_type_override")
         multiplier = self._members.number(event, "fee_multiplier_override")
-        by_event = sum(value is not None for value in (kind, multiplier))
+        kind_here, multiplier_here = (
+            event.get(f"{name}_override") not in (None, "")
+            for name in ("fee_type", "fee_multiplier")
+        )
+        by_event = kind_here + multiplier_here
         if series is not None:
-            kind = kind or series.fee_kind
-            multiplier = series.fee_multiplier if multiplier is None else multiplier
+            kind = kind if kind_here else series.fee_kind
+            multiplier = multiplier if multiplier_here else series.fee_multiplier
         if kind is None:
             self.oddities["fee_not_said"] += 1
             return None

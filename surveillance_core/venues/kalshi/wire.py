@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import msgspec
 
@@ -24,6 +24,9 @@ LIFECYCLE_CHANNEL = "market_lifecycle_v2"
 
 TERMINAL_ERRORS = {10: "channel_error", 25: "buffer_overflow"}
 """Errors after which a stream sends nothing more (reference kalshi.md 3)."""
+
+Numbering = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+"""A stream or a place in it."""
 
 DollarLevel = tuple[str, float]
 CentLevel = tuple[int, int]
@@ -112,7 +115,7 @@ class SubscribedBody(msgspec.Struct, gc=False):
     """Which stream a channel got."""
 
     channel: str
-    sid: int
+    sid: Numbering
 
 
 class ErrorBody(msgspec.Struct, gc=False):
@@ -123,8 +126,8 @@ class ErrorBody(msgspec.Struct, gc=False):
 
 
 class _Frame(msgspec.Struct, tag_field="type", gc=False):
-    sid: int | None = None
-    seq: int | None = None
+    sid: Numbering | None = None
+    seq: Numbering | None = None
 
 
 class Snapshot(_Frame, tag="orderbook_snapshot", kw_only=True, gc=False):

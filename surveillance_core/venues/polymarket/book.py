@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from math import inf
 
 import msgspec
 
@@ -18,7 +17,7 @@ from surveillance_core.venues.polymarket.integrity import (
     level_members,
     spell_last_trade,
 )
-from surveillance_core.venues.polymarket.wire import Level, LevelChange, PriceChanges
+from surveillance_core.venues.polymarket.wire import SIZE_LIMIT, Level, LevelChange, PriceChanges
 from surveillance_core.venues.protocols import AssetTerms
 
 
@@ -128,7 +127,7 @@ def side_of(levels: Sequence[Level]) -> dict[int, float] | None:
     side: dict[int, float] = {}
     for level in levels:
         tick = TICK_OF.get(level.price)
-        if tick is None or not 0.0 <= level.size < inf:
+        if tick is None or not 0.0 <= level.size < SIZE_LIMIT:
             return None
         if level.size:
             side[tick] = level.size

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from math import inf
 from typing import cast
 
 import msgspec
@@ -22,6 +21,7 @@ from surveillance_core.venues.polymarket.prints import canonical_trade, print_ke
 from surveillance_core.venues.polymarket.salvage import Broken, ControlText, salvage_frame
 from surveillance_core.venues.polymarket.subscriptions import Subscriptions
 from surveillance_core.venues.polymarket.wire import (
+    SIZE_LIMIT,
     TYPE_NAMES,
     BookMessage,
     LastTradePrice,
@@ -182,7 +182,7 @@ class PolymarketChannel:
                 continue
             tick = TICK_OF.get(change.price)
             size = change.size
-            if tick is None or not 0.0 <= size < inf:
+            if tick is None or not 0.0 <= size < SIZE_LIMIT:
                 events.append(_rejected("malformed_change", f"{change.price} {size}", frame))
                 self._doubt(state, "malformed_change", recv_ns, events)
                 continue
@@ -320,7 +320,7 @@ class PolymarketChannel:
             self.ignored["asset_not_followed"] += 1
             return
         tick = TICK_OF.get(message.price)
-        if tick is None or not 0.0 < message.size < inf:
+        if tick is None or not 0.0 < message.size < SIZE_LIMIT:
             events.append(_rejected("malformed_trade", f"{message.price} {message.size}", frame))
             return
         self._remember_last_trade(state, spell_last_trade(tick))

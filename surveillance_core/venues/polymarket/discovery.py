@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
+from math import isfinite
 from typing import cast
 
 from surveillance_core.books import DOLLARS, tick_of
@@ -24,7 +25,7 @@ from surveillance_core.markets import (
     RewardTerms,
     Venue,
 )
-from surveillance_core.venues.listing import Json, SetAside, hash_rules
+from surveillance_core.venues.listing import Json, MemberReader, SetAside, hash_rules
 from surveillance_core.venues.protocols import Discovery
 
 
@@ -41,6 +42,7 @@ class EventReader:
         self._fetched_at = fetched_at
         self._markets: dict[str, Market] = {}
         self.found = Discovery(markets=[], set_aside=Counter(), seen=0, oddities=Counter())
+        self._members = MemberReader(self.found.oddities)
 
     def read_page(self, events: Iterable[object]) -> None:
         """Take the events of one page."""
@@ -89,97 +91,140 @@ class EventReader:
         market_id = _text(market, "conditionId")
         if not market_id:
             raise SetAside("no_condition_id")
+        if not _encodable(market_id):
+            raise SetAside("malformed_condition_id")
         tokens = _tokens(market)
         labels = _string_list(market, "outcomes")
         if len(tokens) != 2 or len(labels) != 2:
             raise SetAside("not_two_outcomes")
         if not all(tokens) or len(set(tokens)) != 2:
             raise SetAside("no_tokens")
+        read = self._members
         fees, fee_terms = self._fees(market), _fee_terms(market)
         if fee_terms is FeeTerms.SCHEDULED and fees is None:
             fee_terms = FeeTerms.UNKNOWN
         return Market(
             venue=Venue.POLYMARKET,
             market_id=market_id,
-            title=_text(market, "question") or "",
+            title=read.text(market, "question") or "",
             outcomes=tuple(
                 Outcome(token, label) for token, label in zip(tokens, labels, strict=True)
             ),
             tick_size=_tick_size(market),
-            min_order_size=self._number(market, "orderMinSize"),
-            neg_risk=market.get("negRisk") is True,
-            groups=_groups(market, event, members),
+            min_order_size=read.number(market, "orderMinSize"),
+            neg_risk=_neg_risk(market),
+            groups=self._groups(market, event, members),
             fee_terms=fee_terms,
             fees=fees,
             rewards=self._rewards(market),
-            close_hint=self._moment(market, "endDate"),
-            volume_24h=self._number(market, "volume24hr"),
-            liquidity=self._number(market, "liquidityNum", "liquidity"),
-            category=_category(market, event),
-            rules_hash=hash_rules(_text(market, "description") or ""),
+            close_hint=read.moment(market, "endDate"),
+            volume_24h=read.number(market, "volume24hr"),
+            liquidity=read.number(market, "liquidityNum", "liquidity"),
+            category=self._category(market, event),
+            rules_hash=hash_rules(self._rules(market)),
             fetched_at=self._fetched_at,
         )
 
-    def _number(self, source: Json, *names: str) -> float | None:
-        """A finite number or None; an unreadable one is counted as an oddity."""
-        for name in names:
-            value = source.get(name)
-            if value is None or isinstance(value, bool):
-                continue
-            if isinstance(value, int | float | str):
-                try:
-                    number = float(value)
-                except (ValueError, OverflowError):
-                    number = float("nan")
-                if abs(number) < float("inf"):
-                    return number
-            self.found.oddities[f"{name}_not_a_number"] += 1
-        return None
-
-    def _moment(self, source: Json, name: str) -> datetime | None:
-        value = source.get(name)
-        if value is None:
-            return None
-        try:
-            moment = datetime.fromisoformat(str(value))
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.found.oddities[f"{name}_not_a_time"] += 1
-            return None
+    def _rules(self, market: Json) -> str:
+        """The rules as fetched, to the letter: what cannot be stored still has a hash."""
+        text = market.get("description")
+        if text is not None and not isinstance(text, str):
+            self.found.oddities["description_not_text"] += 1
+        return text if isinstance(text, str) else ""
 
     def _fees(self, market: Json) -> FeeSchedule | None:
         schedule = market.get("feeSchedule")
         if not isinstance(schedule, dict) or _fee_terms(market) is not FeeTerms.SCHEDULED:
             return None
         terms = cast("Json", schedule)
-        rate, exponent = self._number(terms, "rate"), self._number(terms, "exponent")
-        if rate is None or exponent is None:
+        read = self._members
+        rate, exponent = read.number(terms, "rate"), read.number(terms, "exponent")
+        taker_only = read.flag(terms, "takerOnly")
+        if rate is None or exponent is None or taker_only is None:
+            return None
+        if rate < 0 or exponent < 0:
+            self.found.oddities["fee_out_of_range"] += 1
             return None
         return FeeSchedule(
             rate=rate,
             exponent=exponent,
-            taker_only=terms.get("takerOnly") is True,
-            rebate_share=self._number(terms, "rebateRate"),
-            kind=_text(market, "feeType"),
+            taker_only=taker_only,
+            rebate_share=read.number(terms, "rebateRate"),
+            kind=read.text(market, "feeType"),
         )
 
     def _rewards(self, market: Json) -> RewardTerms | None:
-        min_size = self._number(market, "rewardsMinSize")
-        max_spread_cents = self._number(market, "rewardsMaxSpread")
+        read = self._members
+        min_size = read.number(market, "rewardsMinSize")
+        max_spread_cents = read.number(market, "rewardsMaxSpread")
         if not min_size or not max_spread_cents:
+            return None
+        if min_size < 0 or max_spread_cents < 0:
+            self.found.oddities["rewards_out_of_range"] += 1
             return None
         pools = market.get("clobRewards")
         rates = [
-            self._number(cast("Json", pool), "rewardsDailyRate")
+            read.number(cast("Json", pool), "rewardsDailyRate")
             for pool in cast("list[object]", pools if isinstance(pools, list) else [])
             if isinstance(pool, dict)
         ]
         known = [rate for rate in rates if rate is not None]
+        daily_rate = sum(known) if known else None
+        if daily_rate is not None and not isfinite(daily_rate):
+            self.found.oddities["rewards_out_of_range"] += 1
+            daily_rate = None
         return RewardTerms(
-            min_size=min_size,
-            max_spread=max_spread_cents / 100,
-            daily_rate=sum(known) if known else None,
+            min_size=min_size, max_spread=max_spread_cents / 100, daily_rate=daily_rate
         )
+
+    def _groups(self, market: Json, event: Json | None, members: int) -> tuple[GroupRef, ...]:
+        groups: list[GroupRef] = []
+        if event is None:
+            return ()
+        read = self._members
+        title = read.text(event, "title") or ""
+        event_id = _group_name(event.get("id"))
+        if event_id is None:
+            self.found.oddities["event_id_unreadable"] += 1
+        else:
+            groups.append(
+                GroupRef(
+                    group_id=f"event:{event_id}", kind=GroupKind.EVENT, title=title, members=members
+                )
+            )
+        if market.get("negRisk") is True:
+            neg_risk_id = _group_name(market.get("negRiskMarketID")) or _group_name(
+                event.get("negRiskMarketID")
+            )
+            # what cannot be read must not make a set of outcomes look complete
+            augmented = event.get("negRiskAugmented") is not None and (
+                read.flag(event, "negRiskAugmented") is not False
+            )
+            if neg_risk_id is None:
+                self.found.oddities["neg_risk_id_unreadable"] += 1
+            else:
+                groups.append(
+                    GroupRef(
+                        group_id=f"neg_risk:{neg_risk_id}",
+                        kind=GroupKind.NEG_RISK,
+                        title=title,
+                        members=members,
+                        augmented=augmented,
+                    )
+                )
+        return tuple(groups)
+
+    def _category(self, market: Json, event: Json | None) -> str | None:
+        read = self._members
+        named = read.text(market, "category") or (read.text(event, "category") if event else None)
+        if named or event is None:
+            return named
+        tags = event.get("tags")
+        for tag in cast("list[object]", tags if isinstance(tags, list) else []):
+            label = read.text(cast("Json", tag), "label") if isinstance(tag, dict) else None
+            if label:
+                return label
+        return None
 
 
 def _require_tradable(market: Json) -> None:
@@ -196,6 +241,21 @@ def _require_tradable(market: Json) -> None:
             continue
         if value is not wanted:
             raise SetAside(reason if isinstance(value, bool) else f"{reason}_unknown")
+
+
+def _neg_risk(market: Json) -> bool:
+    """Whether the market is one of a negative-risk set; older listings leave it out."""
+    value = market.get("negRisk")
+    if value is not None and not isinstance(value, bool):
+        raise SetAside("neg_risk_unknown")
+    return value is True
+
+
+def _group_name(value: object) -> str | None:
+    """A name that tells one group from others, None if it is none."""
+    if isinstance(value, str):
+        return value if value and _encodable(value) else None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _tokens(market: Json) -> list[str]:
@@ -257,6 +317,8 @@ def _tick_size(market: Json) -> float:
 
 def _fee_terms(market: Json) -> FeeTerms:
     schedule, enabled = market.get("feeSchedule"), market.get("feesEnabled")
+    if enabled is not None and not isinstance(enabled, bool):
+        return FeeTerms.UNKNOWN
     if isinstance(schedule, dict) and enabled is not False:
         terms = cast("Json", schedule)
         known = all(
@@ -268,46 +330,7 @@ def _fee_terms(market: Json) -> FeeTerms:
         return FeeTerms.UNKNOWN
     if enabled is False:
         return FeeTerms.FREE
+    if schedule is not None:
+        return FeeTerms.UNKNOWN
     # neither a flag nor a schedule: pages from before fees existed, or a member that went away
     return FeeTerms.FREE if "feeType" in market else FeeTerms.UNKNOWN
-
-
-def _groups(market: Json, event: Json | None, members: int) -> tuple[GroupRef, ...]:
-    groups: list[GroupRef] = []
-    if event is None:
-        return ()
-    event_id = event.get("id")
-    title = _text(event, "title") or ""
-    augmented = event.get("negRiskAugmented") is True
-    if isinstance(event_id, str | int) and not isinstance(event_id, bool):
-        groups.append(
-            GroupRef(
-                group_id=f"event:{event_id}", kind=GroupKind.EVENT, title=title, members=members
-            )
-        )
-    if market.get("negRisk") is True:
-        neg_risk_id = _text(market, "negRiskMarketID") or _text(event, "negRiskMarketID")
-        if neg_risk_id:
-            groups.append(
-                GroupRef(
-                    group_id=f"neg_risk:{neg_risk_id}",
-                    kind=GroupKind.NEG_RISK,
-                    title=title,
-                    members=members,
-                    augmented=augmented,
-                )
-            )
-    return tuple(groups)
-
-
-def _category(market: Json, event: Json | None) -> str | None:
-    named = _text(market, "category") or (_text(event, "category") if event else None)
-    if named or event is None:
-        return named
-    tags = event.get("tags")
-    for tag in cast("list[object]", tags if isinstance(tags, list) else []):
-        if isinstance(tag, dict):
-            label = _text(cast("Json", tag), "label")
-            if label:
-                return label
-    return None

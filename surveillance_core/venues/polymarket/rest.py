@@ -77,4 +77,4 @@ def discover(
 
 def _event_id(event: object) -> str:
     identity = cast("dict[str, object]", event).get("id") if isinstance(event, dict) else None
-    return str(identity)
+    return str(identity) if isinstance(identity, str | int) else ""

@@ -80,16 +80,17 @@ def _salvage_element(element: object) -> Salvaged:
 
 
 def _assets_named(element: object) -> set[str]:
-    """Every ``asset_id`` in a message that could not be typed."""
-    if isinstance(element, list):
-        found = [_assets_named(item) for item in cast("list[object]", element)]
-        return set[str]().union(*found)
-    if not isinstance(element, dict):
-        return set()
+    """Every ``asset_id`` in a message that could not be typed, however deep it is nested."""
     named: set[str] = set()
-    for key, value in cast("dict[str, object]", element).items():
-        if key == "asset_id" and isinstance(value, str):
-            named.add(value)
-        else:
-            named |= _assets_named(value)
+    left = [element]
+    while left:
+        inner = left.pop()
+        if isinstance(inner, list):
+            left += cast("list[object]", inner)
+        elif isinstance(inner, dict):
+            members = cast("dict[str, object]", inner)
+            asset_id = members.get("asset_id")
+            if isinstance(asset_id, str):
+                named.add(asset_id)
+            left += members.values()
     return named

@@ -7,9 +7,11 @@ something here reads are declared: the decoder skips the rest.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+
+from surveillance_core.venues.protocols import LATEST_MS
 
 ASSETS_A_FRAME = 100
 """Ids in one subscribe frame; a frame of thousands closes the connection (reference 3.2)."""
@@ -17,6 +19,12 @@ ASSETS_A_FRAME = 100
 PING = "PING"
 CONTROL_TEXTS = frozenset({"PONG", "PING", "INVALID OPERATION", "NO NEW ASSETS"})
 """Text frames that are not JSON and mean no harm."""
+
+SIZE_LIMIT = 1e12
+"""Contracts that no order holds: beyond it a size is no size, and sums of sizes stay finite."""
+
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=LATEST_MS)]
+"""Since the epoch, as far as the lake's timestamps go."""
 
 
 class Level(msgspec.Struct, gc=False):
@@ -43,7 +51,7 @@ class BookMessage(msgspec.Struct, tag_field="event_type", tag="book", gc=False):
 
     market: str
     asset_id: str
-    timestamp: int
+    timestamp: Milliseconds
     hash: str
     bids: list[Level]
     asks: list[Level]
@@ -55,7 +63,7 @@ class PriceChanges(msgspec.Struct, tag_field="event_type", tag="price_change", g
     """Level changes of one market, usually of both its tokens."""
 
     market: str
-    timestamp: int
+    timestamp: Milliseconds
     price_changes: list[LevelChange]
 
 
@@ -67,7 +75,7 @@ class LastTradePrice(msgspec.Struct, tag_field="event_type", tag="last_trade_pri
     price: str
     size: float
     side: Literal["BUY", "SELL", ""]
-    timestamp: int
+    timestamp: Milliseconds
     fee_rate_bps: str | None = None
     transaction_hash: str | None = None
 
@@ -79,7 +87,7 @@ class TickSizeChange(msgspec.Struct, tag_field="event_type", tag="tick_size_chan
     asset_id: str
     old_tick_size: str
     new_tick_size: str
-    timestamp: int
+    timestamp: Milliseconds
 
 
 class BestBidAsk(msgspec.Struct, tag_field="event_type", tag="best_bid_ask", gc=False):
@@ -90,7 +98,7 @@ class NewMarket(msgspec.Struct, tag_field="event_type", tag="new_market", gc=Fal
     """A listing; sent to every connection, repeated."""
 
     market: str
-    timestamp: int
+    timestamp: Milliseconds
     assets_ids: list[str] = []
     question: str = ""
 
@@ -99,7 +107,7 @@ class ResolvedMarket(msgspec.Struct, tag_field="event_type", tag="market_resolve
     """A resolution; sent to every connection, repeated."""
 
     market: str
-    timestamp: int
+    timestamp: Milliseconds
     winning_asset_id: str = ""
     winning_outcome: str = ""
 
@@ -126,7 +134,7 @@ MESSAGE_TYPES: dict[str, type[Message]] = {
 TYPE_NAMES: dict[type, str] = {kind: name for name, kind in MESSAGE_TYPES.items()}
 
 # strict=False turns the wire's numbers-in-strings into numbers in C; it also admits "nan" and
-# "inf", so whoever uses a size guards it with 0 <= size < inf
+# "inf", so whoever uses a size guards it with 0 <= size < SIZE_LIMIT
 decode_frame = msgspec.json.Decoder(Message | list[Message], strict=False).decode
 
 

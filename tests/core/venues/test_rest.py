@@ -163,6 +163,8 @@ def test_a_wait_beyond_patience_is_an_error_at_once(value: str, waits: list[floa
         ("Tue, 01 Sep 2026 12:00:30 -0000", 30.0),
         ("Tue, 01 Sep 2026 14:00:30 +0200", 30.0),
         ("Tue, 01 Sep 99999 12:00:30 GMT", None),
+        ("Tue, 01 Sep 99999999999999999999 12:00:30 GMT", None),
+        ("Tue, 01 Sep 2026 12:00:30 +999999999999999", None),
     ],
 )
 def test_retry_after_is_read_in_all_its_forms(value: str | None, seconds: float | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -12,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surveillance_core.books import BookState, OrderBook, Trust
+from surveillance_core.venues.kalshi.book import venue_ms
 from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.protocols import (
+    LATEST_MS,
     AssetTerms,
     ChannelEvent,
     Doubted,
@@ -544,3 +547,55 @@ def test_a_change_that_cannot_be_read_is_kept_and_doubted(line: Line, members: J
     assert line.state("B").opened, "its place in the stream is kept"
     assert line.send(line.change("yes", "0.4800", "1.00", "B")) == []
     assert line.channel.sequence.gaps == 0
+
+
+@pytest.mark.parametrize("kind", ["orderbook_change", None, 5])
+def test_a_frame_of_no_known_type_may_have_been_a_change(line: Line, kind: object) -> None:
+    """It took a number on the stream of the books: no hole will tell that a change is missing."""
+    frame = line.change("yes", "0.4800", "5.00") | {"type": kind}
+    reason = "unknown_type" if isinstance(kind, str) else "no_type"
+    events = line.send(frame)
+    assert [event.reason for event in events if isinstance(event, Rejected)] == [reason]
+    doubted = [event.asset_id for event in events if isinstance(event, Doubted)]
+    assert doubted == ["A", "B"]
+    assert line.channel.sequence.gaps == 0
+
+
+def test_a_frame_of_no_known_type_elsewhere_is_no_doubt(line: Line) -> None:
+    frame = {"type": "weather", "sid": 9, "seq": 1, "msg": {"market_ticker": "A"}}
+    assert _kinds(line.send(frame)) == [Rejected]
+    assert _kinds(line.send({"type": "weather", "msg": {}})) == [Rejected]
+    assert line.state().trust is Trust.VERIFIED
+
+
+@pytest.mark.parametrize("odd", [b'"\xff"', b"[" * 10_000 + b"]" * 10_000, b"1" * 5_000])
+def test_damage_in_what_an_empty_book_brings_along_is_no_exception(line: Line, odd: bytes) -> None:
+    text = json.dumps(line.book("A") | {"extra": 0}).encode()
+    events = line.send(text.replace(b'"extra": 0', b'"x": ' + odd))
+    assert _kinds(events)[0] is Rejected
+    events += line.send(line.change("yes", "0.4800", "1.00", "B"))
+    assert "A" in [event.asset_id for event in events if isinstance(event, Doubted)]
+
+
+@pytest.mark.parametrize("seq", [2**63, -1, 10**30])
+def test_a_number_that_no_row_can_hold_is_none(line: Line, seq: int) -> None:
+    events = line.send(line.book("A") | {"seq": seq})
+    assert _kinds(events) == [Rejected, Doubted]
+    assert line.state().seq == 1
+    assert line.channel.sequence.gaps == 0
+
+
+def test_times_without_a_zone_are_utc_and_end_with_the_calendar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert venue_ms(None, "1970-01-01T00:00:01") == 1_000
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert venue_ms(LATEST_MS, None) == LATEST_MS
+    assert venue_ms(LATEST_MS + 1, None) is None
+    assert venue_ms(None, LATEST_MS) is None
+    assert venue_ms(None, -1) is None

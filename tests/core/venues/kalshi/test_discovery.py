@@ -514,3 +514,23 @@ def test_a_universe_of_before_these_members_still_decodes() -> None:
     [old] = decode_universe(msgspec.json.encode(line) + b"\n", "u")
     assert (old.named_fee, old.incentives, old.price_ranges, old.strike) == (None, (), (), None)
     assert all(isinstance(group, GroupRef) and group.collateral is None for group in old.groups)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [{"fee_multiplier_override": "half"}, {"fee_type_override": 7}, {"fee_type_override": []}],
+    ids=str,
+)
+def test_an_override_that_cannot_be_read_does_not_leave_the_series_fee(override: Json) -> None:
+    found = _read(_event(_market(), **override))
+    [name] = override
+    assert sum(count for oddity, count in found.oddities.items() if oddity.startswith(name)) == 1
+    [market] = found.markets
+    assert market.fee_terms is FeeTerms.UNKNOWN
+    assert market.named_fee is None or market.named_fee.set_by == "event+series"
+
+
+def test_a_status_that_is_no_text_is_counted_by_what_it_is() -> None:
+    found = _read(_event(_market(status=["active"]), _market(2, status=5)))
+    assert found.set_aside == {"status_unknown": 2}
+    assert found.oddities["status_unknown:list"] == found.oddities["status_unknown:5"] == 1

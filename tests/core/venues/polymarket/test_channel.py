@@ -21,6 +21,7 @@ from surveillance_core.venues.polymarket.channel import (
     PolymarketChannel,
 )
 from surveillance_core.venues.protocols import (
+    LATEST_MS,
     AssetTerms,
     ChannelEvent,
     Doubted,
@@ -663,7 +664,7 @@ def _heals(line: Line, token: Token) -> None:
         for side in (state.book.bids, state.book.asks):
             assert all(0 <= tick <= TICKS_PER_DOLLAR for tick in side)
             assert all(isfinite(size) and size > 0 for size in side.values())
-    line.send(token.snapshot(2**62))
+    line.send(token.snapshot(LATEST_MS))
     assert line[YES].book == token.book
     assert line[YES].trust is not Trust.DIVERGED
 
@@ -765,3 +766,29 @@ def test_invented_message_types_cannot_grow_the_counts_without_end() -> None:
     line.send(*({"event_type": f"invented_{n}"} for n in range(1_000)))
     assert len(line.channel.messages) <= TYPES_NAMED + 1
     assert line.channel.messages.total() == 1_000
+
+
+@pytest.mark.parametrize("timestamp", [LATEST_MS + 1, 2**63, 10**30, -1])
+def test_a_time_that_no_row_can_hold_is_malformed(timestamp: int) -> None:
+    line, token = Line(), Token()
+    assert _reasons(line.send(token.snapshot(timestamp))) == ["malformed_book"]
+    assert not line[YES].opened
+
+
+@pytest.mark.parametrize("size", [1e12, 1.7e308])
+def test_a_size_that_nobody_has_is_malformed(size: float) -> None:
+    line, token = Line(), Token()
+    line.send(token.snapshot(T0))
+    change = token.batch(T0 + 1, ("BUY", "0.47", "5"))[0]
+    change["price_changes"][0]["size"] = size
+    assert _reasons(line.send(change)) == ["malformed_change"]
+    assert line[YES].trust is Trust.DIVERGED
+
+
+@pytest.mark.parametrize("depth", [500, 900, 960])
+def test_a_book_nested_without_end_is_doubted(depth: int) -> None:
+    line, token = Line(), Token()
+    line.send(token.snapshot(T0))
+    text = json.dumps(token.snapshot(T0 + 1) | {"tick_size": "deep"})
+    deep = text.replace('"deep"', "[" * depth + "]" * depth)
+    assert _reasons(line.send(deep)) in (["malformed_book"], ["not_json"])

@@ -349,3 +349,79 @@ def test_a_page_of_anything_never_raises(events: list[object]) -> None:
 def test_a_spoiled_fee_schedule_never_makes_a_fee(make_market: MakeMarket, schedule: Json) -> None:
     market = _one(make_market(feesEnabled=True, feeSchedule=schedule))
     assert (market.fees is not None) == (market.fee_terms is FeeTerms.SCHEDULED)
+
+
+def test_a_negative_risk_flag_that_cannot_be_read_is_no_flag(make_market: MakeMarket) -> None:
+    assert _reason(make_market(negRisk="true")) == "neg_risk_unknown"
+    augmented = _one(
+        make_market(negRisk=True, negRiskMarketID="0xab00"), negRiskAugmented="yes"
+    ).groups[-1]
+    # a set that may still grow must not look complete
+    assert augmented.augmented
+
+
+@pytest.mark.parametrize("event_id", ["", None, [], True, "\ud800"])
+def test_events_without_a_name_are_not_one_group(make_market: MakeMarket, event_id: object) -> None:
+    found = _read(_event(make_market(), id=event_id))
+    assert found.markets[0].groups == ()
+    assert found.oddities == {"event_id_unreadable": 1}
+
+
+@pytest.mark.parametrize(
+    ("members", "oddity"),
+    [
+        ({"question": 5}, "question_not_text"),
+        ({"question": "a\ud800"}, "question_not_unicode"),
+        ({"description": ["rules"]}, "description_not_text"),
+        ({"endDate": 20261001}, "endDate_not_a_time"),
+        ({"volume24hr": "1_000"}, "volume24hr_not_a_number"),
+        ({"volume24hr": True}, "volume24hr_not_a_number"),
+        ({"rewardsMinSize": -5, "rewardsMaxSpread": 3}, "rewards_out_of_range"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read_is_counted_and_never_taken_for_something(
+    make_market: MakeMarket, members: Json, oddity: str
+) -> None:
+    found = _read(_event(make_market(**members)))
+    assert found.oddities == {oddity: 1}
+    [market] = found.markets
+    assert market.rewards is None
+    if "endDate" in members:
+        assert market.close_hint is None
+    if "volume24hr" in members:
+        assert market.volume_24h is None
+
+
+def test_pools_beyond_a_number_have_no_sum(make_market: MakeMarket) -> None:
+    pools = [{"rewardsDailyRate": 1e308}] * 2
+    found = _read(_event(make_market(rewardsMinSize=5, rewardsMaxSpread=3, clobRewards=pools)))
+    [market] = found.markets
+    assert market.rewards is not None
+    assert market.rewards.daily_rate is None
+    assert found.oddities == {"rewards_out_of_range": 1}
+
+
+SCHEDULE = {"rate": 0.05, "exponent": 1, "takerOnly": True}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"feesEnabled": "true", "feeType": None},
+        {"feesEnabled": None, "feeType": None, "feeSchedule": "0.05"},
+        {"feesEnabled": True, "feeSchedule": SCHEDULE | {"takerOnly": "true"}},
+        {"feesEnabled": True, "feeSchedule": SCHEDULE | {"rate": -0.05}},
+    ],
+    ids=str,
+)
+def test_a_fee_that_cannot_be_read_is_unknown_and_never_free(
+    make_market: MakeMarket, members: Json
+) -> None:
+    market = _one(make_market(**members))
+    assert market.fee_terms is FeeTerms.UNKNOWN
+    assert market.fees is None
+
+
+def test_an_id_that_no_file_can_hold_is_set_aside(make_market: MakeMarket) -> None:
+    assert _reason(make_market(conditionId="0x\ud800")) == "malformed_condition_id"

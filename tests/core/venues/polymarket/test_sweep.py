@@ -31,7 +31,7 @@ def _no_waiting() -> Iterator[None]:
 
 
 def _venue() -> SimulatedPolymarket:
-    return SimulatedPolymarket(seed=5, markets=30, start_ms=START_MS, events_per_second=1)
+    return SimulatedPolymarket(seed=5, markets=80, start_ms=START_MS, events_per_second=1)
 
 
 async def _sweep(venue: SimulatedPolymarket, **options: Any) -> Discovery:
@@ -79,8 +79,8 @@ async def test_what_is_found_is_what_the_world_lists() -> None:
                 assert [o.outcome_id for o in market.outcomes] == [
                     listing.yes_id, listing.no_id,
                 ]  # fmt: skip
-                assert market.tick_size == listing.tick / 10_000
-                assert market.neg_risk == event.neg_risk
+                assert market.tick_size == listing.grid.finest / 10_000
+                assert market.neg_risk == event.exclusive
                 assert (market.fees is not None) == (listing.fees is not None)
                 assert market.groups[0].members == len(event.markets)
 
