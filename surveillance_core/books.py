@@ -72,6 +72,18 @@ TICK_OF: Final[dict[str, int]] = _spellings()
 A spelling that is not a key is not a price: the lookup is the validation.
 """
 
+SEEN_TICK_OF: Final[dict[str, int]] = {}
+"""The part of ``TICK_OF`` that prices have been looked up in: hundreds of spellings, which stay in
+the processor's cache where the megabytes of the whole table do not. See ``seen_tick``."""
+
+
+def seen_tick(price: str) -> int | None:
+    """``TICK_OF.get``, remembered in ``SEEN_TICK_OF`` for the next time."""
+    tick = TICK_OF.get(price)
+    if tick is not None:
+        SEEN_TICK_OF[price] = tick
+    return tick
+
 
 def tick_of(price: str | float) -> int:
     """Tick of a price spelled as text or given as a number of dollars.
