@@ -16,12 +16,8 @@ from collections.abc import Callable, Iterator
 
 from benchmarks.harness import Contender, Row, Scale, Timings, at_least, run_in_turn
 from benchmarks.lean_decoders import decode_polymarket
-from benchmarks.peer_books import (
-    Receive,
-    cryptofeed_receiver,
-    nautilus_receiver,
-    order_book_receiver,
-)
+from benchmarks.nautilus_books import nautilus_receiver
+from benchmarks.peer_books import Receive, cryptofeed_receiver, order_book_receiver
 from benchmarks.polymarket_frames import MESSAGES_PER_SECOND, FrameMaker, Stream
 from surveillance_core.settings import VenueSettings
 from surveillance_core.venues.polymarket.channel import PolymarketChannel

@@ -48,3 +48,58 @@ class _Print(msgspec.Struct, tag_field="event_type", tag="last_trade_price", gc=
 
 _Message = _Book | _Changes | _Print
 decode_polymarket = msgspec.json.Decoder(_Message | list[_Message]).decode
+
+
+class _DeltaBody(msgspec.Struct, gc=False):
+    market_ticker: str
+    price_dollars: str
+    delta_fp: str
+    side: Literal["yes", "no"]
+    ts: str
+
+
+class _BookBody(msgspec.Struct, gc=False):
+    market_ticker: str
+    yes_dollars_fp: list[tuple[str, str]] = []
+    no_dollars_fp: list[tuple[str, str]] = []
+
+
+class _TradeBody(msgspec.Struct, gc=False):
+    market_ticker: str
+    trade_id: str
+    yes_price_dollars: str
+    count_fp: str
+    taker_outcome_side: str
+    ts_ms: int
+
+
+class _TickerBody(msgspec.Struct, gc=False):
+    market_ticker: str
+    yes_bid_dollars: str
+    yes_ask_dollars: str
+
+
+class _DeltaFrame(msgspec.Struct, tag_field="type", tag="orderbook_delta", gc=False):
+    sid: int
+    seq: int
+    msg: _DeltaBody
+
+
+class _BookFrame(msgspec.Struct, tag_field="type", tag="orderbook_snapshot", gc=False):
+    sid: int
+    seq: int
+    msg: _BookBody
+
+
+class _TradeFrame(msgspec.Struct, tag_field="type", tag="trade", gc=False):
+    sid: int
+    seq: int
+    msg: _TradeBody
+
+
+class _TickerFrame(msgspec.Struct, tag_field="type", tag="ticker", gc=False):
+    msg: _TickerBody
+
+
+_Frame = _DeltaFrame | _BookFrame | _TradeFrame | _TickerFrame
+decode_kalshi = msgspec.json.Decoder(_Frame).decode

@@ -1,9 +1,8 @@
 """Other libraries' order books behind the same Polymarket frames: decode, apply, prints as trades.
 
 order-book (C) with orjson and float keys, its fastest form; cryptofeed's ``OrderBook`` and ``Trade``
-with the standard library's JSON and ``Decimal``, as its exchange handlers fill them; nautilus_trader
-through the messages of its own Polymarket adapter into its Rust books, without its cache and message
-bus. None of them checks hashes, tops, sizes or prices, or knows of batches.
+with the standard library's JSON and ``Decimal``, as its exchange handlers fill them. Neither checks hashes,
+tops, sizes or prices, or knows of batches. nautilus_trader has a module of its own.
 """
 
 from __future__ import annotations
@@ -13,11 +12,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, cast
 
-import msgspec
-
 from benchmarks.harness import import_peer
 from benchmarks.polymarket_frames import Stream
-from surveillance_core.books import SPELLING
 
 Receive = Callable[[bytes], None]
 
@@ -46,7 +42,7 @@ def order_book_receiver(stream: Stream) -> Receive | None:
             book.bids = {float(at["price"]): float(at["size"]) for at in message["bids"]}
             book.asks = {float(at["price"]): float(at["size"]) for at in message["asks"]}
 
-    return _each(loads, apply)
+    return each_message(loads, apply)
 
 
 def cryptofeed_receiver(stream: Stream) -> Receive | None:
@@ -96,92 +92,10 @@ def cryptofeed_receiver(stream: Stream) -> Receive | None:
                 raw=message,
             )
 
-    return _each(lambda frame: json.loads(frame, parse_float=Decimal), apply)
+    return each_message(lambda frame: json.loads(frame, parse_float=Decimal), apply)
 
 
-def nautilus_receiver(stream: Stream) -> Receive | None:
-    """The Polymarket messages and books of nautilus_trader, or None where it is not installed."""
-    schemas = import_peer("nautilus_trader.adapters.polymarket.schemas.book")
-    symbol = import_peer("nautilus_trader.adapters.polymarket.common.symbol")
-    model = import_peer("nautilus_trader.model")
-    books = import_peer("nautilus_trader.model.book")
-    data = import_peer("nautilus_trader.model.data")
-    enums = import_peer("nautilus_trader.model.enums")
-    if None in (schemas, symbol, model, books, data, enums):
-        return None
-    assert schemas and symbol and model and books and data and enums
-    id_of = symbol.get_polymarket_instrument_id
-    instruments = {
-        (made := _binary_option(model, enums, id_of(terms.market_id, terms.asset_id), terms.tick)).id: (
-            made
-        )
-        for terms in stream.assets
-    }
-    held = {key: books.OrderBook(key, book_type=enums.BookType.L2_MBP) for key in instruments}
-    quotes = schemas.PolymarketQuotes
-    snapshot = schemas.PolymarketBookSnapshot
-    message_type = quotes | snapshot | schemas.PolymarketTrade
-    decode = msgspec.json.Decoder(message_type | list[message_type]).decode
-    buy, sell = enums.OrderSide.BUY, enums.OrderSide.SELL
-    update, delete = enums.BookAction.UPDATE, enums.BookAction.DELETE
-    last = enums.RecordFlag.F_LAST
-
-    def apply(message: Any) -> None:
-        if isinstance(message, quotes):
-            for change in message.price_changes:
-                instrument = instruments[id_of(message.market, change.asset_id)]
-                order = data.BookOrder(
-                    side=buy if change.side.value == "BUY" else sell,
-                    price=instrument.make_price(float(change.price)),
-                    size=instrument.make_qty(float(change.size)),
-                    order_id=0,
-                )
-                delta = data.OrderBookDelta(
-                    instrument_id=instrument.id,
-                    action=update if order.size > 0 else delete,
-                    order=order,
-                    flags=last,
-                    sequence=0,
-                    ts_event=int(message.timestamp) * 1_000_000,
-                    ts_init=0,
-                )
-                held[instrument.id].apply(data.OrderBookDeltas(instrument.id, [delta]))
-            return
-        instrument = instruments[id_of(message.market, message.asset_id)]
-        if isinstance(message, snapshot):
-            book = books.OrderBook(instrument.id, book_type=enums.BookType.L2_MBP)
-            book.apply_deltas(message.parse_to_snapshot(instrument=instrument, ts_init=0))
-            held[instrument.id] = book
-        else:
-            message.parse_to_trade_tick(instrument=instrument, ts_init=0)
-
-    return _each(decode, apply)
-
-
-def _binary_option(model: Any, enums: Any, instrument_id: Any, tick: int) -> Any:
-    instruments = import_peer("nautilus_trader.model.instruments")
-    currencies = import_peer("nautilus_trader.model.currencies")
-    assert instruments and currencies
-    step = model.Price.from_str(SPELLING[tick])
-    return instruments.BinaryOption(
-        instrument_id=instrument_id,
-        raw_symbol=instrument_id.symbol,
-        asset_class=enums.AssetClass.ALTERNATIVE,
-        currency=currencies.USDC,
-        price_precision=step.precision,
-        size_precision=6,
-        price_increment=step,
-        size_increment=model.Quantity.from_str("0.000001"),
-        activation_ns=0,
-        expiration_ns=0,
-        ts_event=0,
-        ts_init=0,
-        maker_fee=Decimal(0),
-        taker_fee=Decimal(0),
-    )
-
-
-def _each(decode: Callable[[bytes], Any], apply: Callable[[Any], None]) -> Receive:
+def each_message(decode: Callable[[bytes], Any], apply: Callable[[Any], None]) -> Receive:
     """Decode a frame and apply its message, or each of its messages."""
 
     def receive(frame: bytes) -> None:

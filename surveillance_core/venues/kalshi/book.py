@@ -12,7 +12,14 @@ from math import inf
 
 import msgspec
 
-from surveillance_core.books import TICK_OF, TICKS_PER_DOLLAR, BookState, OrderBook, tick_of
+from surveillance_core.books import (
+    SEEN_TICK_OF,
+    TICKS_PER_DOLLAR,
+    BookState,
+    OrderBook,
+    seen_tick,
+    tick_of,
+)
 from surveillance_core.venues.kalshi.discovery import NO_SUFFIX
 from surveillance_core.venues.kalshi.wire import (
     CentLevel,
@@ -39,6 +46,13 @@ UNITS = 10_000
 _TICKS_PER_CENT = TICKS_PER_DOLLAR // 100
 _MOST_CONTRACTS = 1e11
 """Beyond this a float no longer holds a size to the unit."""
+MOST_UNITS = _MOST_CONTRACTS * UNITS
+TO_WHOLE = 1.5 * 2.0**52
+"""Added to a number of units below ``MOST_UNITS`` and taken away again, it leaves the nearest whole
+one: floats beside it are a unit apart. The same as ``round``, without a call."""
+
+BEYOND_MS = 1 << 53
+"""Milliseconds that are no time any more."""
 
 
 def price_tick(dollars: str | None, cents: int | None) -> int | None:
@@ -50,7 +64,9 @@ def price_tick(dollars: str | None, cents: int | None) -> int | None:
     (9600, 800, None)
     """
     if dollars is not None:
-        tick = TICK_OF.get(dollars)
+        tick = SEEN_TICK_OF.get(dollars)
+        if tick is None:
+            tick = seen_tick(dollars)
         if tick is not None:
             return tick
         try:
@@ -86,7 +102,7 @@ def size_units(contracts_fp: float | None, contracts: int | None) -> int | None:
 def venue_ms(ts_ms: int | None, ts: str | int | None) -> int | None:
     """The venue's time in milliseconds, from the newest spelling that can be read."""
     if ts_ms is not None:
-        return ts_ms if 0 <= ts_ms < 1 << 53 else None
+        return ts_ms if 0 <= ts_ms < BEYOND_MS else None
     if isinstance(ts, int):
         return ts * 1_000 if 0 <= ts < 1 << 43 else None
     if ts is None:

@@ -131,6 +131,9 @@ class Snapshot(_Frame, tag="orderbook_snapshot", kw_only=True, gc=False):
     """A whole book, which replaces whatever was known."""
 
     msg: SnapshotBody
+    sending_ts_ms: int | None = None
+    """When the venue sent it, milliseconds: the only time of its own that a snapshot has. Other
+    frames may say it too, beside a better one, and are not read for it."""
 
 
 class Delta(_Frame, tag="orderbook_delta", kw_only=True, gc=False):
@@ -210,6 +213,9 @@ TOLERATED_TYPES = frozenset({"event_lifecycle", "event_fee_update"})
 # strict=False turns the wire's numbers-in-strings into numbers in C; it also admits "nan" and
 # "inf", so whoever uses a size passes it through ``units_of``
 decode_frame = msgspec.json.Decoder(Message, strict=False).decode
+
+# the commonest message by far, without the choice among types; refuses whatever else a frame holds
+decode_delta = msgspec.json.Decoder(Delta, strict=False).decode
 
 
 def convert_message(value: object, kind: type[Message]) -> Message:

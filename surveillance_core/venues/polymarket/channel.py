@@ -183,8 +183,9 @@ class PolymarketChannel(BookJudge):
         one = other = None
         more: tuple[PolymarketBook, ...] = ()
         for change in message.price_changes:
-            state = states.get(change.asset_id)
-            if state is None:
+            try:
+                state = states[change.asset_id]
+            except KeyError:
                 self.ignored["asset_not_followed"] += 1
                 continue
             if state is not one and state is not other and state not in more:
@@ -220,9 +221,13 @@ class PolymarketChannel(BookJudge):
                     more = (*more, state)
             else:
                 state.batch_hash = change.hash
-            tick, size = seen.get(change.price), change.size
-            if tick is None and (tick := seen_tick(change.price)) is None:
-                size = -1.0
+            size = change.size
+            try:
+                tick = seen[change.price]
+            except KeyError:
+                tick = seen_tick(change.price)
+                if tick is None:
+                    size = -1.0
             if 0.0 < size < inf:
                 if change.side == "BUY":
                     side = state.book.bids
