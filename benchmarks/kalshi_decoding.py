@@ -47,7 +47,7 @@ def measure(scale: Scale) -> Iterator[Row]:
         note=(
             f"{messages} messages, mean {stream.mean_bytes:.0f} B, {len(stream.assets)} books, "
             f"{100 * stream.kinds['orderbook_delta'] / messages:.0f} % changes; "
-            f"{100 * MESSAGES_PER_SECOND / rate:.1f} % of a core at {MESSAGES_PER_SECOND} messages/s"
+            f"{100 * MESSAGES_PER_SECOND / rate:.1f} % of a core at {MESSAGES_PER_SECOND} a second"
         ),
         **at_least(1 / timings.ratio("limit", "ours"), BOUND, "limit"),  # type: ignore[arg-type]
     )

@@ -26,7 +26,7 @@ BOOKS, PRINTS, TICKERS = 1, 2, 3
 """Streams, as the venue numbers them."""
 _ZIPF = 0.8
 _LEVELS = 25
-_SHARES_OF_KINDS = {"orderbook_delta": 0.96, "trade": 0.02, "ticker": 0.01}
+_SHARES_OF_KINDS = {"orderbook_delta": 0.96, "trade": 0.02, "ticker": 0.018}
 
 
 @dataclass
@@ -190,7 +190,8 @@ class KalshiFrameMaker:
         )
         return (
             self._head("orderbook_snapshot", BOOKS)
-            + f'"msg":{{"market_ticker":"{market.ticker}","market_id":"{market.market_id}"{sides}}}}}'
+            + f'"msg":{{"market_ticker":"{market.ticker}","market_id":"{market.market_id}"'
+            + f"{sides}}}}}"
         )
 
 

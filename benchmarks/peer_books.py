@@ -1,8 +1,9 @@
 """Other libraries' order books behind the same Polymarket frames: decode, apply, prints as trades.
 
-order-book (C) with orjson and float keys, its fastest form; cryptofeed's ``OrderBook`` and ``Trade``
-with the standard library's JSON and ``Decimal``, as its exchange handlers fill them. Neither checks hashes,
-tops, sizes or prices, or knows of batches. nautilus_trader has a module of its own.
+order-book (C) with orjson and float keys, its fastest form; cryptofeed's ``OrderBook`` and
+``Trade`` with the standard library's JSON and ``Decimal``, as its exchange handlers fill them.
+Neither checks hashes, tops, sizes or prices, or knows of batches. nautilus_trader has a module of
+its own.
 """
 
 from __future__ import annotations

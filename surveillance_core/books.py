@@ -52,9 +52,19 @@ DOLLARS: Final[tuple[float, ...]] = tuple(
 """Each tick in dollars: ``DOLLARS[5000] == 0.5``."""
 
 
+_TICKS = tuple(range(TICKS_PER_DOLLAR + 1))
+
+COMPLEMENT: Final[tuple[int, ...]] = tuple(reversed(_TICKS))
+"""What the other outcome's price is at each tick: ``COMPLEMENT[3000] == 7000``.
+
+The numbers are the objects that ``TICK_OF`` gives, so a book keyed by either is looked up by
+identity, without touching the key.
+"""
+
+
 def _spellings() -> dict[str, int]:
     table: dict[str, int] = {}
-    for tick, shortest in enumerate(SPELLING):
+    for tick, shortest in zip(_TICKS, SPELLING, strict=True):
         whole, _, part = shortest.partition(".")
         table[shortest] = tick
         for width in (1, 2, 3, 4, 6):

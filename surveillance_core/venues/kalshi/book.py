@@ -13,6 +13,7 @@ from math import inf
 import msgspec
 
 from surveillance_core.books import (
+    COMPLEMENT,
     SEEN_TICK_OF,
     TICKS_PER_DOLLAR,
     BookState,
@@ -22,6 +23,8 @@ from surveillance_core.books import (
 )
 from surveillance_core.venues.kalshi.discovery import NO_SUFFIX
 from surveillance_core.venues.kalshi.wire import (
+    BEYOND_MS,
+    MOST_CONTRACTS,
     CentLevel,
     DollarLevel,
     LifecycleBody,
@@ -44,15 +47,10 @@ UNITS = 10_000
 """Integer units in one contract: sizes are summed exactly, whatever decimals the venue sends."""
 
 _TICKS_PER_CENT = TICKS_PER_DOLLAR // 100
-_MOST_CONTRACTS = 1e11
-"""Beyond this a float no longer holds a size to the unit."""
-MOST_UNITS = _MOST_CONTRACTS * UNITS
+FLOAT_UNITS = float(UNITS)
 TO_WHOLE = 1.5 * 2.0**52
-"""Added to a number of units below ``MOST_UNITS`` and taken away again, it leaves the nearest whole
-one: floats beside it are a unit apart. The same as ``round``, without a call."""
-
-BEYOND_MS = 1 << 53
-"""Milliseconds that are no time any more."""
+"""Added to the units of up to ``MOST_CONTRACTS`` and taken away again, it leaves the nearest whole
+number of them: floats beside it are a unit apart. The same as ``round``, without a call."""
 
 
 def price_tick(dollars: str | None, cents: int | None) -> int | None:
@@ -86,7 +84,7 @@ def units_of(contracts: float | None) -> int | None:
     >>> units_of(-54.0), units_of(0.01), units_of(float("nan"))
     (-540000, 100, None)
     """
-    if contracts is None or not -_MOST_CONTRACTS < contracts < _MOST_CONTRACTS:
+    if contracts is None or not -MOST_CONTRACTS < contracts < MOST_CONTRACTS:
         return None
     units = round(contracts * UNITS)
     return units if abs(contracts * UNITS - units) < 0.01 else None
@@ -96,7 +94,7 @@ def size_units(contracts_fp: float | None, contracts: int | None) -> int | None:
     """A size in integer units from whichever spelling is there, the newest first."""
     if contracts_fp is not None or contracts is None:
         return units_of(contracts_fp)
-    return contracts * UNITS if abs(contracts) < _MOST_CONTRACTS else None
+    return contracts * UNITS if abs(contracts) < MOST_CONTRACTS else None
 
 
 def venue_ms(ts_ms: int | None, ts: str | int | None) -> int | None:
@@ -234,7 +232,7 @@ def yes_level(side: str, tick: int, *, use_yes_price: bool) -> tuple[str, int]:
     """
     if side == "yes":
         return "bid", tick
-    return "ask", tick if use_yes_price else TICKS_PER_DOLLAR - tick
+    return "ask", tick if use_yes_price else COMPLEMENT[tick]
 
 
 def book_of(body: SnapshotBody, *, use_yes_price: bool) -> OrderBook | None:

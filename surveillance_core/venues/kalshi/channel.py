@@ -14,12 +14,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from surveillance_core.books import SEEN_TICK_OF, TICKS_PER_DOLLAR, Trust
+from surveillance_core.books import COMPLEMENT, SEEN_TICK_OF, Trust
 from surveillance_core.venues.kalshi.book import (
-    BEYOND_MS,
-    MOST_UNITS,
+    FLOAT_UNITS,
     TO_WHOLE,
-    UNITS,
     KalshiBook,
     announcement_of,
     book_of,
@@ -55,8 +53,8 @@ from surveillance_core.venues.kalshi.wire import (
     TradeBody,
     TradeMessage,
     Unsubscribed,
-    decode_delta,
     decode_frame,
+    decode_plain_delta,
     listed_markets,
 )
 from surveillance_core.venues.protocols import (
@@ -137,34 +135,30 @@ class KalshiChannel:
 
     def receive(self, frame: bytes | str, recv_ns: int) -> Sequence[ChannelEvent]:
         """Apply one frame. Never raises on anything a venue can send."""
-        try:
-            message = decode_delta(frame)
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
-            return self._receive_other(frame, recv_ns)
         # In order, on a book that stands, in today's spelling: nineteen frames of twenty are, and
-        # nothing is called or made for them that they do not need. ``_apply_delta`` says the same
+        # nothing is called or made for them that they do not need. ``_apply_delta`` does the same
         # for all others.
-        seen = SEEN_TICK_OF
-        body, sid, seq = message.msg, message.sid, message.seq
-        state, stream = self._by_ticker.get(body.market_ticker), self._streams.get(sid)
-        if state is None or stream is None or seq != stream.expected:
-            return self._receive_rarer(message, recv_ns, frame)
-        tick, delta, stamp = seen.get(body.price_dollars), body.delta_fp, body.ts
+        try:
+            message = decode_plain_delta(frame)
+            body, sid, seq = message.msg, message.sid, message.seq
+            state, stream = self._by_ticker[body.market_ticker], self._streams[sid]
+            tick = SEEN_TICK_OF[body.price_dollars]
+        except (msgspec.DecodeError, RecursionError, UnicodeError, KeyError):
+            return self._receive_other(frame, recv_ns)
+        change = body.delta_fp * FLOAT_UNITS
+        units = change + TO_WHOLE - TO_WHOLE
         if (
-            tick is None
-            or delta is None
-            or stamp is None
-            or seq is None
+            seq != stream.expected
             or state.sid != sid
             or not state.opened
+            or not -0.01 < change - units < 0.01
         ):
-            return self._receive_rarer(message, recv_ns, frame)
-        change = delta * UNITS
-        units = change + TO_WHOLE - TO_WHOLE
-        if not (-0.01 < change - units < 0.01 and -MOST_UNITS < units < MOST_UNITS):
-            return self._receive_rarer(message, recv_ns, frame)
+            return self._receive_other(frame, recv_ns)
         self._deltas += 1
-        stream.expected, stream.heard_ns, stream.old_run = seq + 1, recv_ns, 0
+        stream.expected = seq + 1
+        stream.heard_ns = recv_ns
+        stream.old_run = 0
+        stamp = body.ts
         if stamp != state.batch_ts:
             if state.highest_bid >= state.lowest_ask or state.read_when_settled:
                 self._close_batch(state, recv_ns)
@@ -176,32 +170,25 @@ class KalshiChannel:
         else:
             levels = state.book.asks
             if not self._use_yes_price:
-                tick = TICKS_PER_DOLLAR - tick
+                tick = COMPLEMENT[tick]
             if tick < state.lowest_ask:
                 state.lowest_ask = tick
-        units += levels.get(tick, 0.0) * UNITS + TO_WHOLE - TO_WHOLE
+        before = levels.get(tick)
+        if before is not None:
+            units += before * FLOAT_UNITS + TO_WHOLE - TO_WHOLE
         if units > 0.0:
-            levels[tick] = units / UNITS
-        elif units == 0.0:
-            levels.pop(tick, None)
-        else:
+            levels[tick] = units / FLOAT_UNITS
+        elif units < 0.0:
             return self._refuse_negative(state)
+        elif before is not None:
+            del levels[tick]
         state.pending = True
         state.version += 1
         state.seq = seq
         state.changed_ns = recv_ns
         state.settles_ns = recv_ns + BATCH_GAP_NS
-        ts_ms = body.ts_ms
-        known = ts_ms is not None and 0 <= ts_ms < BEYOND_MS
-        state.ts_venue_ms = ts_ms if known else venue_ms(ts_ms, stamp)
+        state.ts_venue_ms = body.ts_ms
         return ()
-
-    def _receive_rarer(
-        self, message: Message, recv_ns: int, frame: bytes | str
-    ) -> Sequence[ChannelEvent]:
-        events: list[ChannelEvent] = []
-        self._apply(message, recv_ns, events, frame)
-        return events
 
     def _receive_other(self, frame: bytes | str, recv_ns: int) -> Sequence[ChannelEvent]:
         events: list[ChannelEvent] = []

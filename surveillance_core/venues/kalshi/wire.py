@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import msgspec
 
@@ -26,6 +26,12 @@ CHANNELS = (BOOK_CHANNEL, "trade")
 
 TERMINAL_ERRORS = {10: "channel_error", 25: "buffer_overflow"}
 """Errors after which a stream sends nothing more (reference kalshi.md 3)."""
+
+BEYOND_MS = 1 << 53
+"""Milliseconds that are no time any more."""
+
+MOST_CONTRACTS = 1e11
+"""Beyond this a float no longer holds a size to the ten-thousandth."""
 
 DollarLevel = tuple[str, float]
 CentLevel = tuple[int, int]
@@ -214,8 +220,28 @@ TOLERATED_TYPES = frozenset({"event_lifecycle", "event_fee_update"})
 # "inf", so whoever uses a size passes it through ``units_of``
 decode_frame = msgspec.json.Decoder(Message, strict=False).decode
 
-# the commonest message by far, without the choice among types; refuses whatever else a frame holds
-decode_delta = msgspec.json.Decoder(Delta, strict=False).decode
+
+class PlainDeltaBody(msgspec.Struct, gc=False):
+    """A change in today's spelling, every member there and none out of bounds."""
+
+    market_ticker: str
+    price_dollars: str
+    delta_fp: Annotated[float, msgspec.Meta(gt=-MOST_CONTRACTS, lt=MOST_CONTRACTS)]
+    side: Literal["yes", "no"]
+    ts: str
+    ts_ms: Annotated[int, msgspec.Meta(ge=0, lt=BEYOND_MS)]
+
+
+class PlainDelta(msgspec.Struct, tag_field="type", tag="orderbook_delta", gc=False):
+    """The commonest frame by far, decoded without a choice among types and spellings."""
+
+    sid: int
+    seq: int
+    msg: PlainDeltaBody
+
+
+# refuses whatever else a frame holds: ``decode_frame`` reads all of them, these too
+decode_plain_delta = msgspec.json.Decoder(PlainDelta, strict=False).decode
 
 
 def convert_message(value: object, kind: type[Message]) -> Message:

@@ -63,6 +63,8 @@ LATE_MESSAGES = 50
 TYPES_NAMED = 64
 """Message types counted by name; what a venue invents beyond them is counted together."""
 
+_NONE_MORE: list[PolymarketBook] = []
+
 
 class PolymarketChannel(BookJudge):
     """State of one market-channel connection; see ``protocols.MarketChannel``.
@@ -170,7 +172,7 @@ class PolymarketChannel(BookJudge):
                 )
             )
 
-    def _apply_changes(
+    def _apply_changes(  # noqa: C901  # one loop, because a call costs a tenth of a change
         self, message: PriceChanges, recv_ns: int, frame: bytes | str
     ) -> Sequence[ChannelEvent]:
         """Set the levels, each asset's batch begun or gone on with at its first change.
@@ -180,8 +182,9 @@ class PolymarketChannel(BookJudge):
         """
         states, timestamp, events = self.states, message.timestamp, self._unused
         settles_ns, seen = recv_ns + BATCH_GAP_NS, SEEN_TICK_OF
-        one = other = None
-        more: tuple[PolymarketBook, ...] = ()
+        one: PolymarketBook | None = None
+        other: PolymarketBook | None = None
+        more: list[PolymarketBook] = _NONE_MORE
         for change in message.price_changes:
             try:
                 state = states[change.asset_id]
@@ -218,16 +221,15 @@ class PolymarketChannel(BookJudge):
                 elif other is None:
                     other = state
                 else:
-                    more = (*more, state)
+                    more = [*more, state]
             else:
                 state.batch_hash = change.hash
             size = change.size
             try:
                 tick = seen[change.price]
             except KeyError:
-                tick = seen_tick(change.price)
-                if tick is None:
-                    size = -1.0
+                learned = seen_tick(change.price)
+                tick, size = (0, -1.0) if learned is None else (learned, size)
             if 0.0 < size < inf:
                 if change.side == "BUY":
                     side = state.book.bids

@@ -110,7 +110,7 @@ class BookJudge:
         bid, ask = state.stated_top()
         book = state.book
         wrong = (bid is not None and bid not in (book.best_bid, 0)) or (
-            ask is not None and ask not in (book.best_ask, TICKS_PER_DOLLAR)
+            ask is not None and ask not in (book.best_ask, 0, TICKS_PER_DOLLAR)
         )
         if not wrong:
             return

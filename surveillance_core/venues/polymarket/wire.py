@@ -152,7 +152,7 @@ _decode_stated = msgspec.json.Decoder(StatedChanges | list[StatedChanges], stric
 def stated_changes(frame: bytes | str) -> list[StatedChanges]:
     """The frame's messages once more, for what is hardly ever asked of one; none if malformed."""
     try:
-        stated = _decode_stated(frame)
+        stated: StatedChanges | list[StatedChanges] = _decode_stated(frame)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return []
     return stated if isinstance(stated, list) else [stated]
