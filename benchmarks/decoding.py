@@ -29,13 +29,16 @@ BOUND = 0.35
 """Of the lean decoder, with every validation but the sampled hashes."""
 PEERS = {"cryptofeed": 3.0, "nautilus_trader": 5.0, "order-book": None}
 """Least times a peer's rate; order-book keeps bare levels and is shown for comparison."""
+WARM_UP = 10_000
+"""Frames received before the clock starts: a collector's books are hours old."""
 _NEVER_NS = 10**18
 
 
 def measure(scale: Scale) -> Iterator[Row]:
     """Rows: production's checks, none sampled, all; then against each peer."""
     messages = scale.pick(10_000, 20_000)
-    stream = FrameMaker().make(messages)
+    stream = FrameMaker().make(WARM_UP + messages)
+    warm_up, timed = stream.frames[:WARM_UP], stream.frames[WARM_UP:]
     production_ns = VenueSettings().hash_check_interval_ms * 1_000_000
     last: dict[str, PolymarketChannel] = {}
 
@@ -45,25 +48,28 @@ def measure(scale: Scale) -> Iterator[Row]:
             channel.follow(stream.assets)
             for frame in stream.opening:
                 channel.receive(frame, stream.opened_ns)
+            _receive_all(channel, warm_up)
             channel.hashes = IntegrityTally()
-            return lambda: _receive_all(channel, stream)
+            return lambda: _receive_all(channel, timed)
 
         return prepare
 
     def peer(receive: Receive) -> Contender:
         def run() -> None:
-            for frame, _ in stream.frames:
+            for frame, _ in timed:
                 receive(frame)
 
         def prepare() -> Callable[[], None]:
             for frame in stream.opening:
+                receive(frame)
+            for frame, _ in warm_up:
                 receive(frame)
             return run
 
         return prepare
 
     def decode() -> None:
-        for frame, _ in stream.frames:
+        for frame, _ in timed:
             decode_polymarket(frame)
 
     contenders: dict[str, Contender] = {
@@ -79,20 +85,20 @@ def measure(scale: Scale) -> Iterator[Row]:
     ):
         if receiver is not None:
             contenders[name] = peer(receiver)
-    timings = run_in_turn(contenders, scale.pick(5, 7))
+    timings = run_in_turn(contenders, scale.pick(3, 5))
     yield from _rows(timings, stream, last)
 
 
-def _receive_all(channel: PolymarketChannel, stream: Stream) -> None:
+def _receive_all(channel: PolymarketChannel, frames: list[tuple[bytes, int]]) -> None:
     receive = channel.receive
-    for frame, recv_ns in stream.frames:
+    for frame, recv_ns in frames:
         receive(frame, recv_ns)
     if channel.hashes.mismatched or channel.ignored or channel.crossed_at_batch_end:
         raise RuntimeError(f"the frames were not understood: {channel.hashes} {channel.ignored}")
 
 
 def _rows(timings: Timings, stream: Stream, last: dict[str, PolymarketChannel]) -> Iterator[Row]:
-    messages = len(stream.frames)
+    messages = len(stream.frames) - WARM_UP
     limit = timings.rate("limit", messages)
     shape = (
         f"{messages} messages, mean {stream.mean_bytes:.0f} B, {len(stream.assets)} books, "

@@ -256,9 +256,9 @@ def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:
     A taker that took NO printed on the other outcome, where its id is known.
     """
     yes = price_tick(body.yes_price_dollars, body.yes_price)
-    no = price_tick(body.no_price_dollars, body.no_price)
-    if yes is None and no is not None:
-        yes = TICKS_PER_DOLLAR - no
+    if yes is None:
+        no = price_tick(body.no_price_dollars, body.no_price)
+        yes = None if no is None else COMPLEMENT[no]
     units = size_units(body.count_fp, body.count)
     if yes is None or units is None or units <= 0:
         return None

@@ -71,6 +71,8 @@ from surveillance_core.venues.recent import RecentKeys
 BATCH_GAP_NS = 50_000_000
 """Silence after which an engine event is taken to be whole."""
 
+_OF_BOOKS = (Snapshot, Delta)
+
 
 class KalshiChannel:
     """State of one connection; see ``protocols.MarketChannel``.
@@ -228,7 +230,7 @@ class KalshiChannel:
         self, message: Message, recv_ns: int, events: list[ChannelEvent], frame: bytes | str
     ) -> None:
         self._messages[TYPE_NAMES[type(message)]] += 1
-        if isinstance(message, Snapshot | Delta) and message.sid is not None:
+        if isinstance(message, _OF_BOOKS) and message.sid is not None:
             self.commands.channels.setdefault(message.sid, BOOK_CHANNEL)
         if not self._in_order(message.sid, message.seq, recv_ns, events):
             return
@@ -278,6 +280,10 @@ class KalshiChannel:
     ) -> bool:
         """Whether the frame may be used; a hole before it takes the stream's books down."""
         if sid is None or seq is None:
+            return True
+        stream = self._streams.get(sid)
+        if stream is not None and seq == stream.expected:
+            stream.expected, stream.heard_ns, stream.old_run = seq + 1, recv_ns, 0
             return True
         verdict = self._sequence.observe(sid, seq, recv_ns)
         if verdict is Verdict.IN_ORDER:
