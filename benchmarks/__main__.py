@@ -10,6 +10,7 @@ import msgspec
 from benchmarks import (
     daily_statistics,
     decoding,
+    kalshi_decoding,
     publishing,
     simulated_venue,
     snapshots,
@@ -19,7 +20,15 @@ from benchmarks.harness import Row, Scale
 
 WORKLOADS = {
     module.NAME: module.measure
-    for module in (decoding, snapshots, publishing, daily_statistics, universe, simulated_venue)
+    for module in (
+        decoding,
+        kalshi_decoding,
+        snapshots,
+        publishing,
+        daily_statistics,
+        universe,
+        simulated_venue,
+    )
 }
 _HEADS = ("workload", "unit", "limit", "peer", "ours", "ratio", "bound", "holds")
 

@@ -52,9 +52,19 @@ DOLLARS: Final[tuple[float, ...]] = tuple(
 """Each tick in dollars: ``DOLLARS[5000] == 0.5``."""
 
 
+_TICKS = tuple(range(TICKS_PER_DOLLAR + 1))
+
+COMPLEMENT: Final[tuple[int, ...]] = tuple(reversed(_TICKS))
+"""What the other outcome's price is at each tick: ``COMPLEMENT[3000] == 7000``.
+
+The numbers are the objects that ``TICK_OF`` gives, so a book keyed by either is looked up by
+identity, without touching the key.
+"""
+
+
 def _spellings() -> dict[str, int]:
     table: dict[str, int] = {}
-    for tick, shortest in enumerate(SPELLING):
+    for tick, shortest in zip(_TICKS, SPELLING, strict=True):
         whole, _, part = shortest.partition(".")
         table[shortest] = tick
         for width in (1, 2, 3, 4, 6):
@@ -71,6 +81,18 @@ TICK_OF: Final[dict[str, int]] = _spellings()
 
 A spelling that is not a key is not a price: the lookup is the validation.
 """
+
+SEEN_TICK_OF: Final[dict[str, int]] = {}
+"""The part of ``TICK_OF`` that prices have been looked up in: hundreds of spellings, which stay in
+the processor's cache where the megabytes of the whole table do not. See ``seen_tick``."""
+
+
+def seen_tick(price: str) -> int | None:
+    """``TICK_OF.get``, remembered in ``SEEN_TICK_OF`` for the next time."""
+    tick = TICK_OF.get(price)
+    if tick is not None:
+        SEEN_TICK_OF[price] = tick
+    return tick
 
 
 def tick_of(price: str | float) -> int:

@@ -12,9 +12,18 @@ from math import inf
 
 import msgspec
 
-from surveillance_core.books import TICK_OF, TICKS_PER_DOLLAR, BookState, OrderBook, tick_of
+from surveillance_core.books import (
+    COMPLEMENT,
+    SEEN_TICK_OF,
+    TICKS_PER_DOLLAR,
+    BookState,
+    OrderBook,
+    seen_tick,
+    tick_of,
+)
 from surveillance_core.venues.kalshi.discovery import NO_SUFFIX
 from surveillance_core.venues.kalshi.wire import (
+    MOST_CONTRACTS,
     CentLevel,
     DollarLevel,
     LifecycleBody,
@@ -40,8 +49,10 @@ UNITS = 10_000
 """Integer units in one contract: sizes are summed exactly, whatever decimals the venue sends."""
 
 _TICKS_PER_CENT = TICKS_PER_DOLLAR // 100
-_MOST_CONTRACTS = 1e11
-"""Beyond this a float no longer holds a size to the unit."""
+FLOAT_UNITS = float(UNITS)
+TO_WHOLE = 1.5 * 2.0**52
+"""Added to the units of up to ``MOST_CONTRACTS`` and taken away again, it leaves the nearest whole
+number of them: floats beside it are a unit apart. The same as ``round``, without a call."""
 
 
 def price_tick(dollars: str | None, cents: int | None) -> int | None:
@@ -53,7 +64,9 @@ def price_tick(dollars: str | None, cents: int | None) -> int | None:
     (9600, 800, None)
     """
     if dollars is not None:
-        tick = TICK_OF.get(dollars)
+        tick = SEEN_TICK_OF.get(dollars)
+        if tick is None:
+            tick = seen_tick(dollars)
         if tick is not None:
             return tick
         try:
@@ -73,7 +86,7 @@ def units_of(contracts: float | None) -> int | None:
     >>> units_of(-54.0), units_of(0.01), units_of(float("nan"))
     (-540000, 100, None)
     """
-    if contracts is None or not -_MOST_CONTRACTS < contracts < _MOST_CONTRACTS:
+    if contracts is None or not -MOST_CONTRACTS < contracts < MOST_CONTRACTS:
         return None
     units = round(contracts * UNITS)
     return units if abs(contracts * UNITS - units) < 0.01 else None
@@ -83,7 +96,7 @@ def size_units(contracts_fp: float | None, contracts: int | None) -> int | None:
     """A size in integer units from whichever spelling is there, the newest first."""
     if contracts_fp is not None or contracts is None:
         return units_of(contracts_fp)
-    return contracts * UNITS if abs(contracts) < _MOST_CONTRACTS else None
+    return contracts * UNITS if abs(contracts) < MOST_CONTRACTS else None
 
 
 def venue_ms(ts_ms: int | None, ts: str | int | None) -> int | None:
@@ -224,7 +237,7 @@ def yes_level(side: str, tick: int, *, use_yes_price: bool) -> tuple[str, int]:
     """
     if side == "yes":
         return "bid", tick
-    return "ask", tick if use_yes_price else TICKS_PER_DOLLAR - tick
+    return "ask", tick if use_yes_price else COMPLEMENT[tick]
 
 
 def book_of(body: SnapshotBody, *, use_yes_price: bool) -> OrderBook | None:
@@ -248,9 +261,9 @@ def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:
     A taker that took NO printed on the other outcome, where its id is known.
     """
     yes = price_tick(body.yes_price_dollars, body.yes_price)
-    no = price_tick(body.no_price_dollars, body.no_price)
-    if yes is None and no is not None:
-        yes = TICKS_PER_DOLLAR - no
+    if yes is None:
+        no = price_tick(body.no_price_dollars, body.no_price)
+        yes = None if no is None else COMPLEMENT[no]
     units = size_units(body.count_fp, body.count)
     if yes is None or units is None or units <= 0:
         return None

@@ -14,8 +14,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from surveillance_core.books import Trust
+from surveillance_core.books import COMPLEMENT, SEEN_TICK_OF, Trust
 from surveillance_core.venues.kalshi.book import (
+    FLOAT_UNITS,
+    TO_WHOLE,
     KalshiBook,
     announcement_of,
     book_of,
@@ -53,6 +55,7 @@ from surveillance_core.venues.kalshi.wire import (
     TradeMessage,
     Unsubscribed,
     decode_frame,
+    decode_plain_delta,
     listed_markets,
 )
 from surveillance_core.venues.protocols import (
@@ -66,6 +69,8 @@ from surveillance_core.venues.protocols import (
     TickSizeChanged,
 )
 from surveillance_core.venues.recent import RecentKeys
+
+_OF_BOOKS = (Snapshot, Delta)
 
 
 class KalshiChannel:
@@ -92,7 +97,9 @@ class KalshiChannel:
         batch_gap_ns: int = BATCH_GAP_NS,
     ) -> None:
         self.states: dict[str, KalshiBook] = {}
-        self.messages: Counter[str] = Counter()
+        self._messages: Counter[str] = Counter()
+        self._deltas = 0
+        """The commonest message's count, kept apart because a counter costs as much as a change."""
         self.ignored: Counter[str] = Counter()
         self.hashes = IntegrityTally()
         """The venue has no book hash: always empty."""
@@ -101,6 +108,7 @@ class KalshiChannel:
         """Changes that would have left less than nothing at a level of a trusted book."""
         self.tickers = TickerTally()
         self._sequence = SequenceTracker()
+        self._streams = self._sequence.streams
         self.sequence = self._sequence.tally
         self._on_settled = on_settled
         self._use_yes_price = use_yes_price
@@ -135,6 +143,62 @@ class KalshiChannel:
 
     def receive(self, frame: bytes | str, recv_ns: int) -> Sequence[ChannelEvent]:
         """Apply one frame. Never raises on anything a venue can send."""
+        # In order, on a book that stands, in today's spelling: nineteen frames of twenty are, and
+        # nothing is called or made for them that they do not need. ``_apply_delta`` does the same
+        # for all others.
+        try:
+            message = decode_plain_delta(frame)
+            body, sid, seq = message.msg, message.sid, message.seq
+            state, stream = self._by_ticker[body.market_ticker], self._streams[sid]
+            tick = SEEN_TICK_OF[body.price_dollars]
+        except (msgspec.DecodeError, RecursionError, UnicodeError, KeyError):
+            return self._receive_other(frame, recv_ns)
+        change = body.delta_fp * FLOAT_UNITS
+        units = change + TO_WHOLE - TO_WHOLE
+        if (
+            seq != stream.expected
+            or state.sid != sid
+            or not state.opened
+            or not -0.01 < change - units < 0.01
+        ):
+            return self._receive_other(frame, recv_ns)
+        self._deltas += 1
+        stream.expected = seq + 1
+        stream.heard_ns = recv_ns
+        stream.old_run = 0
+        stamp = body.ts
+        if stamp != state.batch_ts:
+            if state.highest_bid >= state.lowest_ask or state.read_when_settled:
+                self._close_batch(state, recv_ns)
+            state.batch_ts = stamp
+        if body.side == "yes":
+            levels = state.book.bids
+            if tick > state.highest_bid:
+                state.highest_bid = tick
+        else:
+            levels = state.book.asks
+            if not self._use_yes_price:
+                tick = COMPLEMENT[tick]
+            if tick < state.lowest_ask:
+                state.lowest_ask = tick
+        before = levels.get(tick)
+        if before is not None:
+            units += before * FLOAT_UNITS + TO_WHOLE - TO_WHOLE
+        if units > 0.0:
+            levels[tick] = units / FLOAT_UNITS
+        elif units < 0.0:
+            return self._refuse_negative(state)
+        elif before is not None:
+            del levels[tick]
+        state.pending = True
+        state.version += 1
+        state.seq = seq
+        state.changed_ns = recv_ns
+        state.settles_ns = recv_ns + self._batch_gap_ns
+        state.ts_venue_ms = body.ts_ms
+        return ()
+
+    def _receive_other(self, frame: bytes | str, recv_ns: int) -> Sequence[ChannelEvent]:
         events: list[ChannelEvent] = []
         try:
             message = decode_frame(frame)
@@ -146,6 +210,14 @@ class KalshiChannel:
             message = found
         self._apply(message, recv_ns, events, frame)
         return events
+
+    @property
+    def messages(self) -> Counter[str]:
+        """Messages seen by type, unknown types under their own name."""
+        seen = self._messages.copy()
+        if self._deltas:
+            seen["orderbook_delta"] += self._deltas
+        return seen
 
     def settle(self, recv_ns: int) -> Sequence[ChannelEvent]:
         """Judge every engine event as it stands: the input has ended."""
@@ -163,8 +235,8 @@ class KalshiChannel:
     def _apply(
         self, message: Message, recv_ns: int, events: list[ChannelEvent], frame: bytes | str
     ) -> None:
-        self.messages[TYPE_NAMES[type(message)]] += 1
-        if isinstance(message, Snapshot | Delta) and message.sid is not None:
+        self._messages[TYPE_NAMES[type(message)]] += 1
+        if isinstance(message, _OF_BOOKS) and message.sid is not None:
             self.commands.channels.setdefault(message.sid, BOOK_CHANNEL)
         if not self._in_order(message.sid, message.seq, recv_ns, events):
             return
@@ -197,7 +269,7 @@ class KalshiChannel:
         frame: bytes | str,
     ) -> None:
         if found.kind is not None:
-            self.messages[found.kind] += 1
+            self._messages[found.kind] += 1
         in_order = self._in_order(found.sid, found.seq, recv_ns, events)
         if isinstance(found, Tolerated):
             return
@@ -214,6 +286,10 @@ class KalshiChannel:
     ) -> bool:
         """Whether the frame may be used; a hole before it takes the stream's books down."""
         if sid is None or seq is None:
+            return True
+        stream = self._streams.get(sid)
+        if stream is not None and seq == stream.expected:
+            stream.expected, stream.heard_ns, stream.old_run = seq + 1, recv_ns, 0
             return True
         verdict = self._sequence.observe(sid, seq, recv_ns)
         if verdict is Verdict.IN_ORDER:
@@ -255,8 +331,7 @@ class KalshiChannel:
             state.batch_ts = stamp
         side, tick = yes_level(body.side, tick, use_yes_price=self._use_yes_price)
         if not state.apply_delta(side, tick, units):
-            self.negative_levels += 1
-            self._doubt(state, "negative_level", state.proved_ns, events)
+            events += self._refuse_negative(state)
             return
         state.pending = True
         state.version += 1
@@ -264,6 +339,12 @@ class KalshiChannel:
         state.changed_ns = recv_ns
         state.settles_ns = recv_ns if stamp is None else recv_ns + self._batch_gap_ns
         state.ts_venue_ms = venue_ms(body.ts_ms, body.ts)
+
+    def _refuse_negative(self, state: KalshiBook) -> Sequence[ChannelEvent]:
+        events: list[ChannelEvent] = []
+        self.negative_levels += 1
+        self._doubt(state, "negative_level", state.proved_ns, events)
+        return events
 
     def _replace_book(
         self, message: Snapshot, recv_ns: int, events: list[ChannelEvent], frame: bytes | str
@@ -299,7 +380,7 @@ class KalshiChannel:
         state.trust = Trust.VERIFIED if numbered else Trust.UNVERIFIED
         state.seq = message.seq if message.seq is not None else 0
         state.changed_ns = state.settles_ns = state.proved_ns = recv_ns
-        state.ts_venue_ms = None
+        state.ts_venue_ms = venue_ms(message.sending_ts_ms, None)
         state.batch_ts = None
         state.pending = True
         if reopened:

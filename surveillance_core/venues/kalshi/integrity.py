@@ -55,7 +55,9 @@ class TickerTally(msgspec.Struct):
     agreed: int = 0
 
 
-class _Stream:
+class Stream:
+    """Where a stream stands; see ``SequenceTracker.streams``."""
+
     __slots__ = ("expected", "heard_ns", "missing", "old", "old_run")
 
     def __init__(self, expected: int | None, heard_ns: int) -> None:
@@ -78,28 +80,30 @@ class SequenceTracker:
 
     def __init__(self) -> None:
         self.tally = SequenceTally()
-        self._streams: dict[int, _Stream] = {}
+        self.streams: dict[int, Stream] = {}
+        """By sid. A frame whose number is ``expected`` may be taken without ``observe``, if
+        ``expected`` and ``heard_ns`` are moved on and ``old_run`` is set to 0."""
 
     def begin(self, sid: int, recv_ns: int) -> None:
         """The venue announced the stream: its first number must be 1."""
-        if sid not in self._streams:
-            self._streams[sid] = _Stream(None, recv_ns)
+        if sid not in self.streams:
+            self.streams[sid] = Stream(None, recv_ns)
 
     def end(self, sid: int) -> None:
         """The stream is over; its number may be given to another."""
-        self._streams.pop(sid, None)
+        self.streams.pop(sid, None)
 
     def heard_ns(self, sid: int | None, default_ns: int) -> int:
         """When the stream was last known to be whole."""
-        stream = None if sid is None else self._streams.get(sid)
+        stream = None if sid is None else self.streams.get(sid)
         return default_ns if stream is None else stream.heard_ns
 
     def observe(self, sid: int, seq: int, recv_ns: int) -> Verdict:
         """Judge a frame's number; ``heard_ns`` moves on only where nothing is missing."""
-        stream = self._streams.get(sid)
+        stream = self.streams.get(sid)
         if stream is None:
             # never announced: the recording began in the middle
-            stream = self._streams[sid] = _Stream(seq, recv_ns)
+            stream = self.streams[sid] = Stream(seq, recv_ns)
             self.tally.streams += 1
         elif stream.expected is None:
             stream.expected = 1
@@ -136,6 +140,6 @@ class SequenceTracker:
 
     def resume(self, sid: int, recv_ns: int) -> None:
         """What the gap made wrong has been marked: the stream counts as heard from here."""
-        stream = self._streams.get(sid)
+        stream = self.streams.get(sid)
         if stream is not None:
             stream.heard_ns = recv_ns

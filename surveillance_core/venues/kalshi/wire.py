@@ -14,6 +14,8 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 
+from surveillance_core.venues.protocols import LATEST_MS
+
 MARKETS_A_COMMAND = 400
 """Tickers in one command; the venue's own limit (error 26) is not published."""
 
@@ -27,6 +29,8 @@ TERMINAL_ERRORS = {10: "channel_error", 25: "buffer_overflow"}
 
 Numbering = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 """A stream or a place in it."""
+MOST_CONTRACTS = 1e11
+"""Beyond this a float no longer holds a size to the ten-thousandth."""
 
 DollarLevel = tuple[str, float]
 CentLevel = tuple[int, int]
@@ -134,6 +138,9 @@ class Snapshot(_Frame, tag="orderbook_snapshot", kw_only=True, gc=False):
     """A whole book, which replaces whatever was known."""
 
     msg: SnapshotBody
+    sending_ts_ms: int | None = None
+    """When the venue sent it, milliseconds: the only time of its own that a snapshot has. Other
+    frames may say it too, beside a better one, and are not read for it."""
 
 
 class Delta(_Frame, tag="orderbook_delta", kw_only=True, gc=False):
@@ -213,6 +220,33 @@ TOLERATED_TYPES = frozenset({"event_lifecycle", "event_fee_update"})
 # strict=False turns the wire's numbers-in-strings into numbers in C; it also admits "nan" and
 # "inf", so whoever uses a size passes it through ``units_of``
 decode_frame = msgspec.json.Decoder(Message, strict=False).decode
+
+
+class PlainDeltaBody(msgspec.Struct, gc=False):
+    """A change in today's spelling, every member there and none out of bounds."""
+
+    market_ticker: str
+    price_dollars: str
+    delta_fp: Annotated[float, msgspec.Meta(gt=-MOST_CONTRACTS, lt=MOST_CONTRACTS)]
+    side: Literal["yes", "no"]
+    ts: str
+    ts_ms: Annotated[int, msgspec.Meta(ge=0, le=LATEST_MS)]
+
+
+class PlainDelta(msgspec.Struct, gc=False):
+    """The commonest frame by far, decoded without a choice among types and spellings.
+
+    The type is a member like the others: a tag may be missing where there is no choice to make.
+    """
+
+    type: Literal["orderbook_delta"]
+    sid: Numbering
+    seq: Numbering
+    msg: PlainDeltaBody
+
+
+# refuses whatever else a frame holds: ``decode_frame`` reads all of them, these too
+decode_plain_delta = msgspec.json.Decoder(PlainDelta, strict=False).decode
 
 
 def convert_message(value: object, kind: type[Message]) -> Message:

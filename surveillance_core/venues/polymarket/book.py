@@ -10,14 +10,27 @@ from collections.abc import Sequence
 
 import msgspec
 
-from surveillance_core.books import SPELLING, TICK_OF, TICKS_PER_DOLLAR, BookState
+from surveillance_core.books import (
+    SEEN_TICK_OF,
+    SPELLING,
+    TICK_OF,
+    TICKS_PER_DOLLAR,
+    BookState,
+    seen_tick,
+)
 from surveillance_core.venues.polymarket.integrity import (
     HashTerms,
+    Recipe,
     hash_members,
     level_members,
     spell_last_trade,
 )
-from surveillance_core.venues.polymarket.wire import SIZE_LIMIT, Level, LevelChange, PriceChanges
+from surveillance_core.venues.polymarket.wire import (
+    SIZE_LIMIT,
+    Level,
+    StatedChange,
+    stated_changes,
+)
 from surveillance_core.venues.protocols import AssetTerms
 
 
@@ -25,18 +38,16 @@ class PolymarketBook(BookState):
     """A book with the members of its hash and the batch it is in."""
 
     __slots__ = (
-        "batch_messages",
+        "batch_hash",
         "batch_ts",
         "check_due_ns",
+        "frames",
         "highest_bid",
-        "last_change",
         "late",
         "lowest_ask",
-        "message",
         "mismatches",
         "pending",
         "recent_last_trades",
-        "snapshot_hash",
         "snapshot_ts",
         "terms",
         "verified_ns",
@@ -55,12 +66,14 @@ class PolymarketBook(BookState):
             last_trade_price=None,
         )
         self.batch_ts = 0
-        self.batch_messages: list[PriceChanges] = []
-        """The batch's messages: where a fill in it can have happened."""
-        self.message: PriceChanges | None = None
-        """The message being applied: what must be done once for it has been done."""
-        self.last_change: LevelChange | None = None
-        """The batch's last change, which states the hash and the top of the whole book."""
+        self.batch_hash = ""
+        """The hash that the venue gives the book after the batch."""
+        self.frames: bytes | str | list[bytes | str] = b""
+        """The batch's frame, or its frames: where a fill in it can have happened.
+
+        Kept as they came, since what was decoded from one is best thrown away while it is still in
+        the processor's cache, and is hardly ever needed again.
+        """
         self.pending = False
         """Whether the batch's hash has still to be judged."""
         self.recent_last_trades: deque[str] = deque(maxlen=4)
@@ -72,24 +85,35 @@ class PolymarketBook(BookState):
         self.late = 0
         """Messages since the snapshot that claim to be older than it."""
         self.snapshot_ts = 0
-        self.snapshot_hash = ""
         self.check_due_ns = 0
         self.verified_ns = 0
         self.mismatches = 0
 
-    @property
-    def batch_hash(self) -> str:
-        """The hash that the venue gives the book after the batch."""
-        return self.snapshot_hash if self.last_change is None else self.last_change.hash
+    def remember(self, frame: bytes | str) -> None:
+        """The batch goes on in this frame."""
+        frames = self.frames
+        if isinstance(frames, list):
+            frames.append(frame)
+        else:
+            self.frames = [frames, frame]
 
-    def touched(self) -> list[int]:
-        """Ticks that the batch changed on this asset."""
+    def stated(self) -> list[tuple[int, StatedChange]]:
+        """The changes of this asset in the batch's frames, each with its message's timestamp."""
+        frames = self.frames if isinstance(self.frames, list) else [self.frames]
         return [
-            TICK_OF[change.price]
-            for message in self.batch_messages
+            (message.timestamp, change)
+            for frame in frames
+            for message in stated_changes(frame)
             for change in message.price_changes
-            if change.asset_id == self.asset_id and change.price in TICK_OF
+            if change.asset_id == self.asset_id
         ]
+
+    def stated_top(self) -> tuple[int | None, int | None]:
+        """Best bid and ask in ticks after the batch, as its last change states them."""
+        for timestamp, change in reversed(self.stated()):
+            if timestamp == self.batch_ts and change.hash == self.batch_hash:
+                return TICK_OF.get(change.best_bid), TICK_OF.get(change.best_ask)
+        return None, None
 
     def crosses(self) -> bool:
         """Whether the book crosses or locks; makes the bounds on its touch exact again."""
@@ -97,24 +121,29 @@ class PolymarketBook(BookState):
         self.lowest_ask = min(self.book.asks, default=TICKS_PER_DOLLAR + 1)
         return self.highest_bid >= self.lowest_ask
 
-    def last_trade_that_fits(self) -> str | None:
+    def last_trade_that_fits(self, recipe: Recipe = Recipe.V4) -> str | None:
         """The last trade price to go on with, if the book has the batch's hash; None if not.
 
         The hash and the print travel apart (reference 3.6, open point): a batch may be judged
         after a newer print was seen, or its hash may hold the price of a fill whose print is still
-        on the way. So earlier prices are tried, and the prices the batch touched on either token.
+        on the way. So earlier prices are tried, and the prices the batch touched on either token;
+        but not where the recipe does not cover the price.
         """
         terms, expected = self.wire_terms, self.batch_hash
         current = terms.last_trade_price or ""
         members = level_members(self.book)
+        if hash_members(terms, self.batch_ts, members, recipe) == expected:
+            return current
+        if recipe < Recipe.V4:
+            return None
 
         def fits(spelling: str) -> bool:
             tried = msgspec.structs.replace(terms, last_trade_price=spelling)
             return hash_members(tried, self.batch_ts, members) == expected
 
-        if fits(current) or any(fits(earlier) for earlier in self.recent_last_trades):
+        if any(fits(earlier) for earlier in self.recent_last_trades):
             return current
-        touched = self.touched()
+        touched = [TICK_OF[c.price] for _, c in self.stated() if c.price in TICK_OF]
         for tick in dict.fromkeys([*touched, *(TICKS_PER_DOLLAR - t for t in touched)]):
             spelling = spell_last_trade(tick)
             if fits(spelling):
@@ -122,13 +151,23 @@ class PolymarketBook(BookState):
         return None
 
 
-def side_of(levels: Sequence[Level]) -> dict[int, float] | None:
-    """One side of a full book, empty levels left out; None if any level is not a level."""
-    side: dict[int, float] = {}
+def side_of(levels: Sequence[Level], held: dict[int, float]) -> dict[int, float] | None:
+    """One side of a full book, empty levels left out; None if any level is not a level.
+
+    ``held`` itself where it has the same levels, which is what nearly all full books show.
+    """
+    seen = SEEN_TICK_OF
+    try:
+        side = {seen[level.price]: level.size for level in levels}
+    except KeyError:
+        side = None
+    if side == held:
+        return held
+    side = {}
     for level in levels:
-        tick = TICK_OF.get(level.price)
+        tick = seen_tick(level.price)
         if tick is None or not 0.0 <= level.size < SIZE_LIMIT:
             return None
         if level.size:
             side[tick] = level.size
-    return side
+    return held if side == held else side

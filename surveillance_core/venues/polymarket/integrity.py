@@ -30,6 +30,18 @@ class Recipe(IntEnum):
     """Since about December 2025: with last_trade_price."""
 
 
+CERTAINLY_V4_MS = 1_767_225_600_000
+"""2026-01-01: what is newer follows V4; the earlier eras' bounds are known to the month only."""
+
+
+def recipes_at(timestamp_ms: int) -> tuple[Recipe, ...]:
+    """Recipes that a book of that time may have been hashed by, the newest first."""
+    return (Recipe.V4,) if timestamp_ms >= CERTAINLY_V4_MS else _NEWEST_FIRST
+
+
+_NEWEST_FIRST = tuple(sorted(Recipe, reverse=True))
+
+
 class HashTerms(msgspec.Struct, kw_only=True):
     """The members of the hashed object that are not levels, spelled as on the wire."""
 
@@ -43,12 +55,18 @@ class HashTerms(msgspec.Struct, kw_only=True):
     @property
     def complete(self) -> bool:
         """Whether everything that recipe V4 needs is known."""
-        return (
+        return self.covers(Recipe.V4)
+
+    def covers(self, recipe: Recipe) -> bool:
+        """Whether everything that the recipe needs is known."""
+        if recipe < Recipe.V3:
+            return True
+        known = (
             self.min_order_size is not None
             and self.neg_risk is not None
             and self.tick_size is not None
-            and self.last_trade_price is not None
         )
+        return known and (recipe < Recipe.V4 or self.last_trade_price is not None)
 
 
 @lru_cache(maxsize=65_536)

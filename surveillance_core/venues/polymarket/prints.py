@@ -6,7 +6,8 @@ from surveillance_core.books import TICKS_PER_DOLLAR
 from surveillance_core.venues.polymarket.wire import LastTradePrice
 from surveillance_core.venues.protocols import AssetTerms, Side, Trade
 
-_OPPOSITE = {Side.BUY: Side.SELL, Side.SELL: Side.BUY}
+_SIDES = {"BUY": Side.BUY, "SELL": Side.SELL, "": None}
+_OPPOSITE = {Side.BUY: Side.SELL, Side.SELL: Side.BUY, None: None}
 
 
 def canonical_trade(message: LastTradePrice, tick: int, terms: AssetTerms) -> Trade:
@@ -16,10 +17,10 @@ def canonical_trade(message: LastTradePrice, tick: int, terms: AssetTerms) -> Tr
     turned round where the first is known; what was printed is kept beside it.
     """
     outcome_id, price = message.asset_id, tick
-    side = Side(message.side.lower()) if message.side else None
+    side = _SIDES[message.side]
     if not terms.primary and terms.mirror_id is not None:
         outcome_id, price = terms.mirror_id, TICKS_PER_DOLLAR - tick
-        side = None if side is None else _OPPOSITE[side]
+        side = _OPPOSITE[side]
     return Trade(
         market_id=terms.market_id,
         outcome_id=outcome_id,

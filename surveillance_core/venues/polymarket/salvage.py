@@ -1,7 +1,8 @@
 """What can be used of a frame that the typed decoder refused, element by element.
 
-The slow path: control texts, unknown types, and frames of which a part is malformed. Nothing is
-dropped without a name, and nothing well-formed is lost because of its neighbour.
+The slow path: control texts, unknown types, shapes of older recordings, and frames of which a part
+is malformed. Nothing is dropped without a name, and nothing well-formed is lost because of its
+neighbour.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import cast
 
 import msgspec
 
+from surveillance_core.venues.polymarket.eras import modern_members
 from surveillance_core.venues.polymarket.wire import (
     CONTROL_TEXTS,
     MESSAGE_TYPES,
@@ -72,7 +74,8 @@ def _salvage_element(element: object) -> Salvaged:
     if known is None:
         return Broken("unknown_event_type", kind[:NAME_LIMIT], kind[:NAME_LIMIT])
     try:
-        return convert_message(members, known)
+        # what today's decoder refuses may be well-formed in the shape of an older recording
+        return convert_message(modern_members(members), known)
     except (msgspec.ValidationError, RecursionError) as error:
         changes_a_book = known in (BookMessage, PriceChanges)
         assets = frozenset(_assets_named(members)) if changes_a_book else frozenset[str]()

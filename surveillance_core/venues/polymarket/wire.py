@@ -42,14 +42,11 @@ class LevelChange(msgspec.Struct, gc=False):
     size: float
     side: Literal["BUY", "SELL"]
     hash: str = ""
-    best_bid: str = ""
-    best_ask: str = ""
 
 
 class BookMessage(msgspec.Struct, tag_field="event_type", tag="book", gc=False):
     """A full book: the initial dump, a resubscription, or the state after a trade."""
 
-    market: str
     asset_id: str
     timestamp: Milliseconds
     hash: str
@@ -62,7 +59,6 @@ class BookMessage(msgspec.Struct, tag_field="event_type", tag="book", gc=False):
 class PriceChanges(msgspec.Struct, tag_field="event_type", tag="price_change", gc=False):
     """Level changes of one market, usually of both its tokens."""
 
-    market: str
     timestamp: Milliseconds
     price_changes: list[LevelChange]
 
@@ -70,7 +66,6 @@ class PriceChanges(msgspec.Struct, tag_field="event_type", tag="price_change", g
 class LastTradePrice(msgspec.Struct, tag_field="event_type", tag="last_trade_price", gc=False):
     """A print; ``side`` is the taker's, on that asset."""
 
-    market: str
     asset_id: str
     price: str
     size: float
@@ -83,7 +78,6 @@ class LastTradePrice(msgspec.Struct, tag_field="event_type", tag="last_trade_pri
 class TickSizeChange(msgspec.Struct, tag_field="event_type", tag="tick_size_change", gc=False):
     """A new price grid, sent when a price passes 0.96 or 0.04."""
 
-    market: str
     asset_id: str
     old_tick_size: str
     new_tick_size: str
@@ -136,6 +130,51 @@ TYPE_NAMES: dict[type, str] = {kind: name for name, kind in MESSAGE_TYPES.items(
 # strict=False turns the wire's numbers-in-strings into numbers in C; it also admits "nan" and
 # "inf", so whoever uses a size guards it with 0 <= size < SIZE_LIMIT
 decode_frame = msgspec.json.Decoder(Message | list[Message], strict=False).decode
+
+
+class PlainChanges(msgspec.Struct, gc=False):
+    """A ``price_change`` decoded without a choice among types.
+
+    The type is a member like the others: a tag may be missing where there is no choice to make.
+    """
+
+    event_type: Literal["price_change"]
+    timestamp: Milliseconds
+    price_changes: list[LevelChange]
+
+
+# the type stands last on the wire, so a decoder that has to choose by it reads a message twice;
+# this one reads a ``price_change`` once, and refuses whatever else a frame holds
+decode_changes = msgspec.json.Decoder(PlainChanges, strict=False).decode
+
+
+class StatedChange(msgspec.Struct, gc=False):
+    """What a change says beside its level: the top of the whole resulting book."""
+
+    asset_id: str = ""
+    price: str = ""
+    hash: str = ""
+    best_bid: str = ""
+    best_ask: str = ""
+
+
+class StatedChanges(msgspec.Struct, gc=False):
+    """A message read for what its changes state; other types than ``price_change`` have none."""
+
+    timestamp: int = 0
+    price_changes: list[StatedChange] = []
+
+
+_decode_stated = msgspec.json.Decoder(StatedChanges | list[StatedChanges], strict=False).decode
+
+
+def stated_changes(frame: bytes | str) -> list[StatedChanges]:
+    """The frame's messages once more, for what is hardly ever asked of one; none if malformed."""
+    try:
+        stated: StatedChanges | list[StatedChanges] = _decode_stated(frame)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return []
+    return stated if isinstance(stated, list) else [stated]
 
 
 def convert_message(value: object, kind: type[Message]) -> Message:

@@ -285,8 +285,9 @@ def test_a_life_is_told_as_the_venue_tells_it() -> None:
     assert [f["seq"] for f in line.frames[1:]] == list(range(1, 7))
     assert line.channel.sequence.gaps == 0
     listed = line.events[0]
-    resolved = next(e for e in line.events if isinstance(e, MarketResolved))
     assert isinstance(listed, MarketListed)
+    resolved = [event for event in line.events if isinstance(event, MarketResolved)]
+    assert [event.winning_outcome_id for event in resolved] == [None]
 
 
 def test_a_finer_grid_is_told_to_the_channel(floor: Floor) -> None:

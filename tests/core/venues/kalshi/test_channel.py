@@ -62,6 +62,11 @@ class Line:
             events += self.channel.receive(text, self.now_ns)
         return events
 
+    def send_long_way(self, frame: Json) -> list[ChannelEvent]:
+        """As ``send``, with the change read by the decoder of every type and spelling."""
+        self.now_ns += 1_000_000_000
+        return list(self.channel._receive_other(json.dumps(frame), self.now_ns))  # pyright: ignore[reportPrivateUsage]
+
     def numbered(self, kind: str, **body: object) -> Json:
         self.seq += 1
         return {"type": kind, "sid": 1, "seq": self.seq, "msg": body}
@@ -144,6 +149,18 @@ def test_every_era_of_a_book_is_read(levels: Json) -> None:
     line = Line()
     line.send(line.book(**levels))
     assert line.state().book == OrderBook({800: 300.0}, {4600: 20.0})
+
+
+def test_a_snapshots_only_time_is_when_it_was_sent() -> None:
+    line = Line()
+    line.send(line.book("A") | {"sending_ts_ms": T0 + 7, "id": 4}, line.book("B"))
+    assert line.state("A").ts_venue_ms == T0 + 7
+    assert line.state("B").ts_venue_ms is None
+    change = line.change("yes", "0.4700", "1.00", ts="2026-10-06T12:00:00.000001Z", ts_ms=T0 + 8)
+    line.send(change | {"sending_ts_ms": T0 + 9})
+    assert line.state("A").ts_venue_ms == T0 + 8, "a change has the engine's own time"
+    line.send(line.book("B") | {"sending_ts_ms": -1})
+    assert line.state("B").ts_venue_ms is None
 
 
 def test_every_era_of_a_change_is_read(line: Line) -> None:
@@ -436,6 +453,24 @@ def test_what_else_happens_to_a_market_is_a_status_whoever_follows(line: Line) -
     assert line.channel.ignored["lifecycle_not_kept"] == 2
 
 
+def test_the_grid_is_the_finest_of_a_tapered_one_and_prices_on_it_are_taken(line: Line) -> None:
+    def ranges(*steps: str) -> list[ChannelEvent]:
+        body = {
+            "market_ticker": "A", "event_type": "price_level_structure_updated",
+            "price_ranges": [{"start": "0", "end": "1", "step": step} for step in steps],
+        }  # fmt: skip
+        return line.send({"type": "market_lifecycle_v2", "sid": 5, "msg": body})
+
+    assert ranges("0.0010", "0.0100", "0.0001") == [TickSizeChanged("A", "A", 100, 1, None)]
+    assert line.send(line.change("yes", "0.4801", "2.00"), line.change("no", "0.0001", "3")) == []
+    assert line.state().book == OrderBook({4800: 10.0, 4801: 2.0}, {5000: 7.5, 9999: 3.0})
+    assert ranges("0.0100") == [TickSizeChanged("A", "A", 1, 100, None)]
+    for malformed in ((), ("0",), ("0.0100", "fine")):
+        assert _kinds(ranges(*malformed)) == [Rejected]
+    assert (line.state().tick, line.state().opened) == (100, True)
+    assert line.state("B").tick == 100
+
+
 def test_listings_and_results_are_events_whoever_follows(line: Line) -> None:
     def happened(event_type: str, **members: object) -> list[ChannelEvent]:
         body = {"market_ticker": "Z", "event_type": event_type} | members
@@ -474,6 +509,47 @@ def test_signed_changes_make_the_book_that_is_true(wanted: list[tuple[Any, Decim
         10_000 - t: float(s) for (side, t), s in truth.items() if s and side == "no"
     }
     assert line.channel.negative_levels == 0
+
+
+PLAIN = st.tuples(
+    st.sampled_from("ABZ"),
+    st.sampled_from(["yes", "no"]),
+    st.sampled_from(["0.4800", "0.4900", "0.50", ".51", "0.5200", "0.00005", "2"]),
+    st.sampled_from(["1.00", "-1.00", "2.5", "-7.50", "0.00", "0.00001", "nan", "1e12", "10.01"]),
+    st.sampled_from(["2026-05-11T05:38:14.1Z", "2026-05-11T05:38:14.2Z"]),
+    st.sampled_from([T0, T0 + 1, -1, 1 << 60]),
+    st.sampled_from([0, 0, 0, 0, 0, 1, -1]),
+)
+
+
+@given(st.lists(PLAIN, max_size=40), st.booleans())
+def test_the_short_way_of_a_change_and_the_long_one_are_the_same(
+    changes: list[tuple[str, str, str, str, str, int, int]], use_yes_price: bool
+) -> None:
+    short, long = Line(use_yes_price=use_yes_price), Line(use_yes_price=use_yes_price)
+    for line in (short, long):
+        line.open()
+    for number, (ticker, side, price, delta, ts, ts_ms, skip) in enumerate(changes):
+        short.seq += skip
+        frame = short.change(side, price, delta, ticker, ts=ts, ts_ms=ts_ms)
+        long.now_ns = short.now_ns
+        if number % 3 == 0:
+            for line in (short, long):
+                line.state("A").read_when_settled = True
+        assert short.send(frame) == long.send_long_way(frame)
+    for line in (short, long):
+        line.channel.settle(line.now_ns)
+    for name in ("A", "B"):
+        one, other = short.state(name), long.state(name)
+        slots = (slot for kind in type(one).__mro__ for slot in getattr(kind, "__slots__", ()))
+        bounds = ("highest_bid", "lowest_ask", "terms")
+        for slot in (slot for slot in slots if slot not in bounds):
+            assert getattr(one, slot) == getattr(other, slot), slot
+    assert short.channel.messages == long.channel.messages
+    assert short.channel.ignored == long.channel.ignored
+    assert short.channel.sequence == long.channel.sequence
+    assert short.channel.negative_levels == long.channel.negative_levels
+    assert short.channel.crossed_at_batch_end == long.channel.crossed_at_batch_end
 
 
 @given(st.integers(2, 30), st.data())

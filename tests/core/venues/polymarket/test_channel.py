@@ -423,7 +423,7 @@ def test_an_unknown_type_is_kept_under_its_name(line: Line) -> None:
     assert len(long[0].detail) == 64
 
 
-@pytest.mark.parametrize("text", ["PONG", "PONG\n", "INVALID OPERATION", "NO NEW ASSETS"])
+@pytest.mark.parametrize("text", ["PONG", "PONG\n", "PING", "INVALID OPERATION", "NO NEW ASSETS"])
 @pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
 def test_control_texts_are_messages_and_mean_no_harm(line: Line, text: str, kind: Any) -> None:
     assert line.send(kind(text)) == []
@@ -458,6 +458,40 @@ def test_what_is_no_message_is_kept_aside(line: Line, frame: str | bytes, reason
     assert event.reason == reason
     assert event.payload == (frame.encode() if isinstance(frame, str) else frame)
     assert line[YES].book == before
+
+
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
+def test_messages_in_one_array_do_what_they_do_in_frames_of_their_own(kind: Any) -> None:
+    apart, together, token = Line(), Line(), Token()
+    messages = [
+        token.snapshot(T0),
+        *token.batch(T0 + 1, ("BUY", "0.48", "1"), ("SELL", "0.51", "0")),
+        *token.batch(T0 + 2, ("BUY", "0.47", "1")),
+    ]
+    events = apart.send(*(kind(json.dumps(message)) for message in messages))
+    assert together.send(kind(json.dumps(messages))) == events
+    for line in (apart, together):
+        line.settle()
+        assert line[YES].book == token.book
+        assert (line.channel.hashes.due, line.channel.hashes.matched) == (3, 3)
+    assert apart.channel.messages == together.channel.messages
+
+
+def test_one_message_on_three_assets_begins_each_ones_batch_once() -> None:
+    tokens = [Token(name) for name in (YES, NO, "333")]
+    line = Line(*(_terms(token.asset_id) for token in tokens))
+    line.send(*(token.snapshot(T0) for token in tokens))
+    sent = [
+        token.batch(T0 + 1, ("BUY", "0.48", "1"), ("BUY", "0.47", "2"), ("BUY", "0.48", "3"))
+        for token in tokens
+    ]
+    changes = [message["price_changes"][0] for row in zip(*sent, strict=True) for message in row]
+    line.send(sent[0][0] | {"price_changes": changes})
+    line.settle()
+    for token in tokens:
+        assert line[token.asset_id].book == token.book
+        assert line[token.asset_id].seq == 1
+    assert line.channel.hashes.mismatched == 0
 
 
 def test_an_empty_array_is_counted(line: Line) -> None:

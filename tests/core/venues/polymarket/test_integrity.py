@@ -20,7 +20,6 @@ from surveillance_core.venues.polymarket.integrity import (
     level_members,
     spell_size,
 )
-from surveillance_core.venues.polymarket.wire import LevelChange, PriceChanges
 from surveillance_core.venues.protocols import AssetTerms
 
 TERMS = HashTerms(
@@ -133,7 +132,6 @@ def test_the_sizes_at_the_edges_of_a_floats_spelling(size: float, text: str) -> 
 def test_a_fill_on_the_way_is_recognised_by_a_price_its_batch_touched(
     tick: int, spelling: str
 ) -> None:
-    change = LevelChange("1", SPELLING[tick], 1.0, "BUY")
     book = PolymarketBook(
         AssetTerms(market_id=TERMS.market_id, asset_id="1", tick=100, min_order_size="5",
                    neg_risk=False)
@@ -141,12 +139,15 @@ def test_a_fill_on_the_way_is_recognised_by_a_price_its_batch_touched(
     book.wire_terms.last_trade_price = "0.100"
     book.book = BOOK
     traded = msgspec.structs.replace(book.wire_terms, last_trade_price=spelling)
-    change.hash = hash_book(traded, 1, BOOK)
-    book.batch_ts, book.last_change = 1, change
+    book.batch_ts, book.batch_hash = 1, hash_book(traded, 1, BOOK)
     assert book.last_trade_that_fits() is None, "no price in the batch explains the hash"
-    book.batch_messages = [PriceChanges("0xm", 1, [change])]
+    change = {"asset_id": "1", "price": SPELLING[tick], "size": "1", "side": "BUY"}
+    message = {"event_type": "price_change", "timestamp": "1", "price_changes": [change]}
+    book.frames = json.dumps(message)
     assert book.last_trade_that_fits() == spelling
-    book.batch_messages = []
+    book.frames = [b"{", json.dumps([{"event_type": "book"}, message]).encode(), b"[]"]
+    assert book.last_trade_that_fits() == spelling
+    book.frames = b""
     book.recent_last_trades.append(spelling)
     assert book.last_trade_that_fits() == "0.100", "an earlier print explains it"
     book.batch_ts = 2
