@@ -20,13 +20,14 @@ import structlog
 from surveillance_collector.engine import Engine, Sampling, Tier
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
-from surveillance_collector.scheduler import Filters, Selection, select_markets
+from surveillance_collector.scheduler import Selection, select_markets
 from surveillance_collector.shards import assign_connections
 from surveillance_core.lake.manifest import read_manifest
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.read import latest_universe_day, read_universe, universe_entry
 from surveillance_core.markets import Market, UniverseError, Venue
 from surveillance_core.settings import Settings
+from surveillance_core.venues.filters import filters_of
 from surveillance_core.venues.protocols import MarketChannel, SettledReader
 from surveillance_core.venues.registry import adapter_of, live_adapter_of
 
@@ -221,7 +222,7 @@ class VenueCollector:
             max_slots=table.max_subs,
             hot_count=table.hot_count,
             mirror=table.mirror_check,
-            filters=Filters(table.exclude_title_patterns, table.min_hours_until_close),
+            filters=filters_of(table),
         )
 
     async def _subscribe(self, selection: Selection, day: date) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-import stamina
 
 from surveillance_core.books import DOLLARS
 from surveillance_core.markets import FeeTerms, GroupKind, decode_universe, encode_universe
+from surveillance_core.venues.answers import describe_error
 from surveillance_core.venues.kalshi.discovery import SET_ASIDE_BY_STATUS, EventReader
-from surveillance_core.venues.kalshi.rest import describe_error, discover
+from surveillance_core.venues.kalshi.rest import discover
 from surveillance_core.venues.protocols import Discovery
 from surveillance_core.venues.rest import RestClient, VenueError
 
@@ -189,9 +189,8 @@ def test_the_captured_error_bodies_are_recognised(shared: Path) -> None:
                 lambda _, status=status, body=case["body"]: httpx.Response(status, json=body)
             )
             with (
-                stamina.set_testing(True, attempts=1),
                 RestClient(
-                    "https://kalshi.example", transport=transport, requests_per_second=1e9
+                    "https://kalshi.example", transport=transport, attempts=1, sleep=lambda _: None
                 ) as client,
                 pytest.raises(VenueError, match="/events: ") as raised,
             ):

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import cast
 
+import msgspec
+
 from surveillance_core.books import DOLLARS, tick_of
 from surveillance_core.markets import (
     FeeSchedule,
@@ -24,7 +26,8 @@ from surveillance_core.markets import (
     RewardTerms,
     Venue,
 )
-from surveillance_core.venues.listing import Json, SetAside, hash_rules
+from surveillance_core.venues.listing import Json, MemberReader, MemberWatch, SetAside, hash_rules
+from surveillance_core.venues.polymarket import members
 from surveillance_core.venues.protocols import Discovery
 
 
@@ -40,11 +43,38 @@ class EventReader:
     def __init__(self, fetched_at: datetime) -> None:
         self._fetched_at = fetched_at
         self._markets: dict[str, Market] = {}
-        self.found = Discovery(markets=[], set_aside=Counter(), seen=0, oddities=Counter())
+        self._sizes: dict[str, dict[str, int]] = {}
+        self._found = Discovery(markets=[], set_aside=Counter(), seen=0, oddities=Counter())
+        self._reader = MemberReader(self._found.oddities)
+        self._events = MemberWatch("event", members.EVENT_KNOWN, members.EVENT_USED)
+        self._listed = MemberWatch("market", members.MARKET_KNOWN, members.MARKET_USED)
+
+    @property
+    def found(self) -> Discovery:
+        """What was found so far, with the sizes of groups that span events as known so far."""
+        self._found.markets = [self._sized(market) for market in self._markets.values()]
+        self._found.unknown_members = self._events.unknown + self._listed.unknown
+        self._found.gone_members = self._events.gone + self._listed.gone
+        return self._found
+
+    @property
+    def seen(self) -> int:
+        """Markets seen so far."""
+        return self._found.seen
+
+    @property
+    def pages(self) -> int:
+        """Pages of events read so far."""
+        return self._found.pages
+
+    @property
+    def oddities(self) -> Counter[str]:
+        """What could not be read or is not known, by member and cause."""
+        return self._found.oddities
 
     def read_page(self, events: Iterable[object]) -> None:
         """Take the events of one page."""
-        self.found.pages += 1
+        self._found.pages += 1
         for event in events:
             if not isinstance(event, dict):
                 self._count_aside("event_not_an_object")
@@ -53,38 +83,59 @@ class EventReader:
 
     def read_event(self, event: Json) -> None:
         """Take one event with its nested markets."""
+        self._events.look(event)
         nested = event.get("markets")
         if nested is None:
-            self.found.oddities["event_without_markets"] += 1
+            self.oddities["event_without_markets"] += 1
             return
         if not isinstance(nested, list):
             self._count_aside("event_markets_not_a_list")
             return
-        members = cast("list[object]", nested)
-        for member in members:
-            self.read_market(member, event, len(members))
+        listed = cast("list[object]", nested)
+        groups = EventGroups(event, listed)
+        for group_id, size in groups.sizes.items():
+            self._sizes.setdefault(group_id, {})[groups.event_id] = size
+        for market in listed:
+            self.read_market(market, event, groups)
 
-    def read_market(self, market: object, event: Json | None, members: int = 1) -> None:
+    def read_market(
+        self, market: object, event: Json | None = None, groups: EventGroups | None = None
+    ) -> None:
         """Take one market, nested in an event or (older captures) standing alone."""
-        self.found.seen += 1
+        self._found.seen += 1
         try:
             if not isinstance(market, dict):
                 raise SetAside("market_not_an_object")
-            parsed = self._parse(cast("Json", market), event, members)
+            parsed = self._parse(cast("Json", market), event, groups)
         except SetAside as aside:
-            self.found.set_aside[aside.reason] += 1
+            self._found.set_aside[aside.reason] += 1
             return
         if parsed.market_id in self._markets:
-            self.found.set_aside["listed_twice"] += 1
+            self._found.set_aside["listed_twice"] += 1
             return
         self._markets[parsed.market_id] = parsed
-        self.found.markets.append(parsed)
+
+    def _sized(self, market: Market) -> Market:
+        """The market with the sizes of its groups summed over the events that list them."""
+        sizes = {
+            group.group_id: sum(self._sizes[group.group_id].values())
+            for group in market.groups
+            if group.group_id in self._sizes
+        }
+        if all(sizes.get(g.group_id, g.members) == g.members for g in market.groups):
+            return market
+        groups = tuple(
+            msgspec.structs.replace(group, members=sizes.get(group.group_id, group.members))
+            for group in market.groups
+        )
+        return msgspec.structs.replace(market, groups=groups)
 
     def _count_aside(self, reason: str) -> None:
-        self.found.seen += 1
-        self.found.set_aside[reason] += 1
+        self._found.seen += 1
+        self._found.set_aside[reason] += 1
 
-    def _parse(self, market: Json, event: Json | None, members: int) -> Market:
+    def _parse(self, market: Json, event: Json | None, groups: EventGroups | None) -> Market:
+        self._listed.look(market)
         _require_tradable(market)
         market_id = _text(market, "conditionId")
         if not market_id:
@@ -98,6 +149,9 @@ class EventReader:
         fees, fee_terms = self._fees(market), _fee_terms(market)
         if fee_terms is FeeTerms.SCHEDULED and fees is None:
             fee_terms = FeeTerms.UNKNOWN
+        fee_type = _text(market, "feeType")
+        if fee_type and fee_type not in members.FEE_TYPES:
+            self._reader.count_unknown("feeType", fee_type)
         return Market(
             venue=Venue.POLYMARKET,
             market_id=market_id,
@@ -108,7 +162,7 @@ class EventReader:
             tick_size=_tick_size(market),
             min_order_size=self._number(market, "orderMinSize"),
             neg_risk=market.get("negRisk") is True,
-            groups=_groups(market, event, members),
+            groups=() if groups is None else groups.of(market),
             fee_terms=fee_terms,
             fees=fees,
             rewards=self._rewards(market),
@@ -133,7 +187,7 @@ class EventReader:
                     number = float("nan")
                 if abs(number) < float("inf"):
                     return number
-            self.found.oddities[f"{name}_not_a_number"] += 1
+            self.oddities[f"{name}_not_a_number"] += 1
         return None
 
     def _moment(self, source: Json, name: str) -> datetime | None:
@@ -144,7 +198,7 @@ class EventReader:
             moment = datetime.fromisoformat(str(value))
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
-            self.found.oddities[f"{name}_not_a_time"] += 1
+            self.oddities[f"{name}_not_a_time"] += 1
             return None
 
     def _fees(self, market: Json) -> FeeSchedule | None:
@@ -272,32 +326,91 @@ def _fee_terms(market: Json) -> FeeTerms:
     return FeeTerms.FREE if "feeType" in market else FeeTerms.UNKNOWN
 
 
-def _groups(market: Json, event: Json | None, members: int) -> tuple[GroupRef, ...]:
-    groups: list[GroupRef] = []
-    if event is None:
-        return ()
-    event_id = event.get("id")
-    title = _text(event, "title") or ""
-    augmented = event.get("negRiskAugmented") is True
-    if isinstance(event_id, str | int) and not isinstance(event_id, bool):
-        groups.append(
-            GroupRef(
-                group_id=f"event:{event_id}", kind=GroupKind.EVENT, title=title, members=members
-            )
+class EventGroups:
+    """The groups of one event, and which of them each of its markets is in.
+
+    Parameters
+    ----------
+    event
+        As listed.
+    listed
+        Its markets, tradable or not: they are what a group's size counts.
+    """
+
+    def __init__(self, event: Json, listed: list[object]) -> None:
+        self._event = event
+        identity = event.get("id")
+        usable = isinstance(identity, str | int) and not isinstance(identity, bool)
+        self.event_id = str(identity) if usable else ""
+        title = _text(event, "title") or ""
+        contracts = Counter(
+            name
+            for item in listed
+            if isinstance(item, dict) and (name := self._contract(cast("Json", item)))
         )
-    if market.get("negRisk") is True:
-        neg_risk_id = _text(market, "negRiskMarketID") or _text(event, "negRiskMarketID")
-        if neg_risk_id:
-            groups.append(
-                GroupRef(
-                    group_id=f"neg_risk:{neg_risk_id}",
-                    kind=GroupKind.NEG_RISK,
-                    title=title,
-                    members=members,
-                    augmented=augmented,
-                )
+        series = _series(event)
+        self.sizes = {f"neg_risk:{name}": size for name, size in contracts.items()}
+        """Members the event lists of groups that may span events."""
+        self.sizes |= {f"series:{name}": len(listed) for name in series}
+        augmented = event.get("negRiskAugmented") is True
+        self._contracts = {
+            name: GroupRef(
+                group_id=f"neg_risk:{name}",
+                kind=GroupKind.NEG_RISK,
+                title=title,
+                members=size,
+                augmented=augmented,
             )
-    return tuple(groups)
+            for name, size in contracts.items()
+        }
+        self._series = tuple(
+            GroupRef(
+                group_id=f"series:{name}",
+                kind=GroupKind.SERIES,
+                title=series_title,
+                members=len(listed),
+            )
+            for name, series_title in series.items()
+        )
+        self._own = (
+            (
+                GroupRef(
+                    group_id=f"event:{identity}",
+                    kind=GroupKind.EVENT,
+                    title=title,
+                    members=len(listed),
+                ),
+            )
+            if usable
+            else ()
+        )
+
+    def of(self, market: Json) -> tuple[GroupRef, ...]:
+        """Groups of one of the event's markets, its event first."""
+        contract = self._contracts.get(self._contract(market) or "")
+        return (*self._own, *(() if contract is None else (contract,)), *self._series)
+
+    def _contract(self, market: Json) -> str | None:
+        """The contract that makes the market exclusive with others, named on it or its event."""
+        if market.get("negRisk") is not True:
+            return None
+        return _text(market, "negRiskMarketID") or _text(self._event, "negRiskMarketID")
+
+
+def _series(event: Json) -> dict[str, str]:
+    """Titles by the slug of the series the event belongs to (by its id where it has no slug)."""
+    listed = event.get("series")
+    found: dict[str, str] = {}
+    for item in cast("list[object]", listed if isinstance(listed, list) else []):
+        if isinstance(item, dict):
+            series = cast("Json", item)
+            name = _text(series, "slug") or _text(series, "id")
+            if name:
+                found[name] = _text(series, "title") or ""
+    slug = _text(event, "seriesSlug")
+    if slug and not found:
+        found[slug] = ""
+    return found
 
 
 def _category(market: Json, event: Json | None) -> str | None:
