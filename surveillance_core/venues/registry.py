@@ -17,6 +17,7 @@ from surveillance_core.venues.polymarket import rest as polymarket_rest
 from surveillance_core.venues.polymarket import wire as polymarket_wire
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.polymarket.integrity import spell_size
+from surveillance_core.venues.polymarket.rewards import complete_rewards
 from surveillance_core.venues.protocols import (
     AssetTerms,
     Discovery,
@@ -60,6 +61,8 @@ class VenueAdapter:
     unsubscribe_frames: Callable[[Sequence[str]], Iterator[str]]
     ping: str | None
     """Text frame sent to keep a connection alive, None where the venue wants none."""
+    complete: Callable[[RestClient, Discovery], None] | None = None
+    """Fills in from the venue's second host what its listing left out."""
     live: bool = True
     """Whether the collector can hold its connections; otherwise it is scanned and replayed."""
 
@@ -91,6 +94,7 @@ _ADAPTERS = {
         subscribe_frames=polymarket_wire.subscribe_frames,
         unsubscribe_frames=polymarket_wire.unsubscribe_frames,
         ping=polymarket_wire.PING,
+        complete=complete_rewards,
     ),
 }
 

@@ -100,7 +100,7 @@ async def test_a_page_that_cannot_be_had_fails_the_sweep() -> None:
             if page == 2:
                 venue.faults.fail_requests(PATH, 500, times=1_000)
 
-        with pytest.raises(VenueError, match="status 500: .*, 6 times in a row"):
+        with pytest.raises(VenueError, match=r"status 500: .*, 6 times in a row"):
             await _sweep(venue, on_page=break_it)
 
 
