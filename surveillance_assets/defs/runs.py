@@ -26,8 +26,15 @@ class Materialised:
     metadata: Mapping[str, object]
 
 
-def materialise(asset: str, venue: Venue, day: date) -> Materialised:
+def materialise(
+    asset: str, venue: Venue, day: date, config: Mapping[str, object] | None = None
+) -> Materialised:
     """Materialise one asset's venue-day in process, on the instance of ``$DAGSTER_HOME``.
+
+    Parameters
+    ----------
+    config
+        The asset's own configuration.
 
     Raises
     ------
@@ -46,7 +53,10 @@ def materialise(asset: str, venue: Venue, day: date) -> Materialised:
             instance=instance,
             raise_on_error=False,
             # the command says what happened; the run's own log is in the UI
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                "ops": {asset: {"config": dict(config)}} if config else {},
+            },
         )
         if not result.success:
             raise CommandFailed(f"{asset} {key}: {_failure(result)}")
