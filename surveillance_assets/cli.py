@@ -159,7 +159,10 @@ def scan(
             adapter_of(name)
         # the code location reads its settings from the environment, as in every other process
         os.environ.update(instance_environment(loaded))
-        rows = scan_venues(venues, _day(day), force=force)
+        try:
+            rows = scan_venues(venues, _day(day), force=force)
+        except KeyboardInterrupt:
+            raise CommandFailed("interrupted before the scan; every universe is kept") from None
         if json_output:
             print_json(rows)
         else:
@@ -170,15 +173,16 @@ def scan(
 
 
 def _show_scan(rows: Sequence[ScanRow]) -> None:
-    names = ("venue", "date", "kept", "seen", "set aside", "filtered", "429s", "pages", "seconds")
-    table = RichTable(*names)
+    table = RichTable(title=f"universe of {rows[0].date}")
+    for name in ("venue", "kept", "seen", "set aside", "filtered", "429s", "seconds"):
+        table.add_column(name, no_wrap=name not in ("set aside", "filtered"))
     for row in rows:
         if row.error is not None:
-            table.add_row(row.venue, row.date, "failed")
+            table.add_row(row.venue, "failed")
             continue
         counts = (_by_reason(row.set_aside), _by_reason(row.filtered))
-        figures = (f"{row.throttled:,}", f"{row.pages:,}", f"{row.seconds:,.1f}")
-        table.add_row(row.venue, row.date, f"{row.markets:,}", f"{row.seen:,}", *counts, *figures)
+        figures = (f"{row.throttled:,}", f"{row.seconds:,.1f}")
+        table.add_row(row.venue, f"{row.markets:,}", f"{row.seen:,}", *counts, *figures)
     console.print(table)
 
 

@@ -72,7 +72,7 @@ def incomplete_contracts(markets: Sequence[Market], top: int = 20) -> list[dict[
             "kind": group.kind.value,
             "listed": group.listed_members,
             "kept": len(group.markets),
-            "more may come": group.augmented,
+            "more may come": "yes" if group.augmented else "no",
         }
         for group in lacking[:top]
     ]

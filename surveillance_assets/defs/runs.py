@@ -40,6 +40,8 @@ def materialise(
     ------
     CommandFailed
         With the cause that the asset or a blocking check gave.
+    KeyboardInterrupt
+        If the run was interrupted; Dagster has recorded it as failed.
     """
     # imported here: a module of the defs folder must not hold the definitions it is loaded into
     from surveillance_assets.definitions import defs
@@ -59,6 +61,8 @@ def materialise(
             },
         )
         if not result.success:
+            if _interrupted(result):
+                raise KeyboardInterrupt
             raise CommandFailed(f"{asset} {key}: {_failure(result)}")
         event = result.asset_materializations_for_node(asset)[0]
     return Materialised(asset, key, {name: value.value for name, value in event.metadata.items()})
@@ -100,6 +104,14 @@ def _failure(result: ExecutionResult) -> str:
             stated = data.user_failure_data.description if data.user_failure_data else None
             return stated or _raised(data.error)
     return "a blocking check did not pass; its evaluation is in the UI"
+
+
+def _interrupted(result: ExecutionResult) -> bool:
+    name = dg.DagsterExecutionInterruptedError.__name__
+    return any(
+        event.is_step_failure and name in str(event.step_failure_data.error)
+        for event in result.all_node_events
+    )
 
 
 def _raised(error: SerializableErrorInfo | None) -> str:

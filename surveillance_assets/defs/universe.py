@@ -5,7 +5,7 @@ Belongs here: the universe asset and what a person wants to see of a sweep.
 
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -32,6 +32,12 @@ from surveillance_core.venues.sweep import (
     refuse_shrunken,
     sweep_venue,
 )
+
+if TYPE_CHECKING:
+    ScanResult = dg.MaterializeResult[Any]
+else:
+    # with checks among its outputs, Dagster takes the class itself for an annotation and no other
+    ScanResult = dg.MaterializeResult
 
 CHECKS = {
     "counts_against_yesterday": "Between half and double the markets of the day before.",
@@ -71,7 +77,7 @@ class ScanConfig(dg.Config):
 )
 def universe(
     context: dg.AssetExecutionContext, config: ScanConfig, source: LakeResource
-) -> dg.MaterializeResult[Any]:
+) -> ScanResult:
     """Markets the venue lists, normalised and filtered: one line a market in ``universe.jsonl``.
 
     A venue lists the present only: past days keep what was found on them. A scan that fails, is
