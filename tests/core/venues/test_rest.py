@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from asyncio import to_thread
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -246,3 +246,85 @@ async def test_a_served_venues_faults_are_survived(waits: list[float]) -> None:
         assert client.answers == {"500": 1, "429": 1, "200": 3, "404": 1, "malformed_json": 1}
     assert len(waits) == 3
     assert waits[1] == pytest.approx(3.0)
+
+
+def test_each_try_is_signed_afresh_over_the_path_from_the_hosts_root(waits: list[float]) -> None:
+    signed: list[tuple[str, str]] = []
+
+    def sign(method: str, path: str) -> dict[str, str]:
+        signed.append((method, path))
+        return {"KALSHI-ACCESS-TIMESTAMP": str(len(signed))}
+
+    venue = Venue(httpx.Response(500), OK)
+    client = RestClient(
+        "https://venue.example/trade-api/v2", transport=httpx.MockTransport(venue), sign=sign,
+        sleep=_noting(waits),
+    )  # fmt: skip
+    with client:
+        client.get("/markets", {"limit": 1})
+        assert client.signed
+    assert signed == [("GET", "/trade-api/v2/markets")] * 2
+    stamps = [request.headers["kalshi-access-timestamp"] for request in venue.requests]
+    assert stamps == ["1", "2"]
+    assert not any("accept-language" in request.headers for request in venue.requests)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "told"),
+    [
+        (httpx.Response(400, json={"error": {"code": "bad_request", "details": "no status"}}),
+         "bad_request", "'no status'"),
+        (httpx.Response(401, json={"code": "unauthorized", "message": "no key"}),
+         "unauthorized", "Check the key"),
+        (httpx.Response(404, text="404 page not found"), None, "'404 page not found'"),
+        (httpx.Response(400, json={"error": "Invalid token id"}),
+         "invalid_token_id", "'Invalid token id'"),
+    ],
+    ids=lambda part: str(part)[:20],
+)  # fmt: skip
+def test_an_error_says_what_the_venue_said_and_carries_its_code(
+    answer: httpx.Response, code: str | None, told: str
+) -> None:
+    with Venue(answer).client() as client, pytest.raises(VenueError) as caught:
+        client.get("/x")
+    assert (caught.value.status, caught.value.code) == (answer.status_code, code)
+    assert told in str(caught.value)
+
+
+def test_too_many_requests_slows_the_client_down_and_is_counted(waits: list[float]) -> None:
+    limit = httpx.Response(429, json={"error": "too many requests"})
+    venue = Venue(limit, limit, OK)
+    with venue.client(waits, requests_per_second=8.0, clock=lambda: 0.0) as client:
+        client.get("/x")
+        assert client.requests_per_second == 2.0
+        traffic = client.traffic
+    assert (traffic.requests, traffic.throttled, traffic.retries) == (3, 2, 2)
+    assert traffic.waits == len(waits) == 4, "a back-off and the pace, twice"
+    assert traffic.waited_seconds == pytest.approx(sum(waits))
+
+
+def test_the_venues_word_for_too_fast_counts_under_any_status(waits: list[float]) -> None:
+    venue = Venue(httpx.Response(400, json={"error": {"code": "too_many_requests"}}), OK)
+    with venue.client(waits) as client:
+        client.get("/x")
+        assert client.traffic.throttled == 1
+
+
+def test_an_answer_that_drips_for_ever_is_given_up(waits: list[float]) -> None:
+    now = [0.0]
+
+    def drip() -> Iterator[bytes]:
+        while True:
+            now[0] += 50
+            yield b" "
+
+    class Dripping(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            return drip()
+
+    client = RestClient(
+        "https://venue.example", attempts=2, clock=lambda: now[0], sleep=_noting(waits),
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=Dripping())),
+    )  # fmt: skip
+    with client, pytest.raises(VenueError, match="took more than 120 s, 2 times"):
+        client.get("/x")
