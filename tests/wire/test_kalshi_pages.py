@@ -25,6 +25,10 @@ from surveillance_core.venues.protocols import Discovery
 from surveillance_core.venues.rest import RestClient, VenueError
 
 Json = dict[str, Any]
+NOT_THE_VENUES = {
+    f"market.{name}" for name in ("family", "src", "yes_price", "yes_bid_norm", "yes_ask_norm")
+}
+"""Members that whoever captured a page put beside the venue's own."""
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 REASONS = {"combo", "no_status", "listed_twice", *SET_ASIDE_BY_STATUS.values()}
 
@@ -101,6 +105,7 @@ def test_every_market_of_every_page_is_kept_or_set_aside(pages: dict[str, Any]) 
         alone = sum("markets" not in event for event in _events(page))
         assert found.oddities["event_without_markets"] == alone, name
         assert set(found.oddities) <= {"event_without_markets", "fee_not_said"}, name
+        assert set(found.unknown_members) <= NOT_THE_VENUES, name
     assert set(reasons) <= REASONS
     assert reasons["combo"] > 0
     assert kept > 1_000
