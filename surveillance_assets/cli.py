@@ -7,14 +7,13 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
 from surveillance_assets.instance import instance_environment
@@ -37,6 +36,7 @@ from surveillance_core.settings import flatten_settings
 from surveillance_core.venues.registry import adapter_of, supported_venues
 
 if TYPE_CHECKING:
+    from surveillance_assets.scanning import ScanRow
     from surveillance_core.venues.simulated.servers import Endpoints
 
 app = typer.Typer(
@@ -129,52 +129,69 @@ def scan(
     venue: Annotated[Venue | None, typer.Option("--venue", help="The venue to scan.")] = None,
     all_venues: Annotated[bool, typer.Option("--all-venues", help="Every enabled venue.")] = False,
     day: DateOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Publish even a small fraction of the last universe.")
+    ] = False,
 ) -> None:
     """Sweep a venue's listing into today's universe (a materialisation that the UI shows).
+
+    What the filters of the configuration leave out is counted by reason. A scan that fails or is
+    interrupted keeps the last universe; with --all-venues the other venues are scanned all the
+    same, and the exit code is 1.
 
     Examples
     --------
       surveillance scan --venue polymarket
 
       surveillance scan --all-venues --json
+
+      surveillance scan --venue kalshi --force
     """
+    from surveillance_assets.scanning import scan_venues
+
     with reporting_failures():
         loaded = settings_from(config, data_dir)
-        enabled = loaded.settings.venues.enabled
         if (venue is None) == (not all_venues):
             raise CommandFailed("name one --venue, or --all-venues", 2)
-        venues = [venue] if venue is not None else enabled
+        venues = [venue] if venue is not None else loaded.settings.venues.enabled
+        if not venues:
+            raise CommandFailed("no venue is enabled: set venues.polymarket.enabled = true", 78)
         for name in venues:
             adapter_of(name)
         # the code location reads its settings from the environment, as in every other process
         os.environ.update(instance_environment(loaded))
-        from surveillance_assets.defs.runs import materialise
-
-        results: list[dict[str, object]] = []
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=errors, transient=True, disable=json_output) as progress:
-            for name in venues:
-                task = progress.add_task(f"scanning {name}", total=None)
-                done = materialise("universe", name, _day(day))
-                progress.remove_task(task)
-                wanted = ("markets", "seen", "pages", "set_aside", "oddities", "path")
-                results.append(
-                    {
-                        "venue": name.value,
-                        "date": _day(day).isoformat(),
-                        **{key: done.metadata.get(key) for key in wanted},
-                    }
-                )
+        try:
+            rows = scan_venues(venues, _day(day), force=force)
+        except KeyboardInterrupt:
+            raise CommandFailed("interrupted before the scan; every universe is kept") from None
         if json_output:
-            print_json(results)
-            return
-        table = RichTable("venue", "date", "markets", "seen", "pages", "set aside")
-        for row in results:
-            table.add_row(
-                *(str(row[key]) for key in ("venue", "date", "markets", "seen", "pages")),
-                printable(str(row["set_aside"])),
-            )
-        console.print(table)
+            print_json(rows)
+        else:
+            _show_scan(rows)
+        failed = [row for row in rows if row.error is not None]
+        if failed:
+            raise CommandFailed("\n".join(f"{row.venue}: {row.error}" for row in failed))
+
+
+def _show_scan(rows: Sequence[ScanRow]) -> None:
+    table = RichTable(title=f"universe of {rows[0].date}")
+    for name in ("venue", "kept", "seen", "set aside", "filtered", "429s", "seconds"):
+        table.add_column(name, no_wrap=name not in ("set aside", "filtered"))
+    for row in rows:
+        if row.error is not None:
+            table.add_row(row.venue, "failed")
+            continue
+        counts = (_by_reason(row.set_aside), _by_reason(row.filtered))
+        figures = (f"{row.throttled:,}", f"{row.seconds:,.1f}")
+        table.add_row(row.venue, f"{row.markets:,}", f"{row.seen:,}", *counts, *figures)
+    console.print(table)
+
+
+def _by_reason(counts: Mapping[str, int]) -> str:
+    """A total and what it is made of, the largest part first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    parts = ", ".join(f"{printable(reason)} {count:,}" for reason, count in ordered)
+    return f"{sum(counts.values()):,} ({parts})" if parts else "0"
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -20,7 +20,7 @@ import structlog
 from surveillance_collector.engine import Engine, Resync, Sampling, Tier
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
-from surveillance_collector.scheduler import Filters, Selection, select_markets
+from surveillance_collector.scheduler import Selection, select_markets
 from surveillance_collector.shards import assign_connections
 from surveillance_core.lake.manifest import read_manifest
 from surveillance_core.lake.publish import Lake
@@ -28,6 +28,7 @@ from surveillance_core.lake.read import latest_universe_day, read_universe, univ
 from surveillance_core.markets import Market, UniverseError, Venue
 from surveillance_core.settings import Settings
 from surveillance_core.simulated_time import receive_ns_of_wall, receive_time_ns
+from surveillance_core.venues.filters import filters_of
 from surveillance_core.venues.protocols import BATCH_GAP_NS, MarketChannel, SettledReader
 from surveillance_core.venues.registry import adapter_of
 
@@ -233,7 +234,7 @@ class VenueCollector:
             max_slots=table.max_subs,
             hot_count=table.hot_count,
             mirror=table.mirror_check,
-            filters=Filters(table.exclude_title_patterns, table.min_hours_until_close),
+            filters=filters_of(table),
         )
 
     async def _subscribe(self, selection: Selection, day: date) -> None:

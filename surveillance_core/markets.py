@@ -29,8 +29,12 @@ class GroupKind(StrEnum):
     """Mutually exclusive by the venue's contract: at most one market pays."""
     EXCLUSIVE = "exclusive"
     """Mutually exclusive by the venue's word: at most one market pays, and it may be none."""
+    DIRECTIONAL = "directional"
+    """A nested ladder by the venue's word: one market paying implies the next one pays too."""
     SERIES = "series"
     """Events of one template, one after the other; the size is what one sweep listed."""
+    MARKET = "market"
+    """The tokens of one market: together they pay one dollar. Never listed, every market has it."""
 
 
 class FeeTerms(StrEnum):
@@ -193,11 +197,18 @@ class MarketGroup(msgspec.Struct, frozen=True, kw_only=True):
     augmented: bool
     listed_members: int
     markets: tuple[Market, ...]
+    collateral: str | None = None
+    """The venue's own name for how collateral is netted within the group."""
 
     @property
     def complete(self) -> bool:
         """Whether every member the venue lists is in the universe."""
         return len(self.markets) == self.listed_members
+
+    @property
+    def missing(self) -> int:
+        """Members the venue lists that are not in the universe: not tradable, or filtered."""
+        return self.listed_members - len(self.markets)
 
 
 def group_markets(markets: Iterable[Market], kind: GroupKind) -> list[MarketGroup]:
@@ -215,6 +226,7 @@ def group_markets(markets: Iterable[Market], kind: GroupKind) -> list[MarketGrou
             augmented=ref.augmented,
             listed_members=ref.members,
             markets=tuple(members),
+            collateral=ref.collateral,
         )
         for ref, members in found.values()
     ]

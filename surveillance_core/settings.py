@@ -55,8 +55,16 @@ class VenueSettings(_Table):
     subscription_churn_limit_per_minute: int = Field(default=20, ge=1)
     exclude_title_patterns: tuple[str, ...] = ()
     min_hours_until_close: float = Field(default=0.0, ge=0.0)
+    min_volume_24h: float = Field(default=0.0, ge=0.0)
+    min_liquidity: float = Field(default=0.0, ge=0.0)
+    categories: tuple[str, ...] = ()
+    exclude_categories: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
     mirror_check: bool = True
-    requests_per_second: float = Field(default=5.0, gt=0.0)
+    requests_per_second: float = Field(default=5.0, ge=0.1)
+    request_burst: float = Field(default=5.0, ge=1.0)
+    complete_rewards: bool = True
     page_size: int = Field(default=500, ge=1, le=500)
     max_pages: int = Field(default=1_000, ge=1)
     stall_seconds: float = Field(default=60.0, gt=0.0)
@@ -182,10 +190,12 @@ class MockSettings(_Table):
 
 
 class UniverseSettings(_Table):
-    """``[universe]``: which published universe the collector may use."""
+    """``[universe]``: which universe is published, and which one the collector may use."""
 
     max_age_hours: float = Field(default=48.0, gt=0.0)
     poll_seconds: float = Field(default=30.0, gt=0.0)
+    least_share_of_last: float = Field(default=0.2, ge=0.0, le=1.0)
+    max_filtered_share: float = Field(default=0.9, ge=0.0, le=1.0)
 
 
 class OrchestrationSettings(_Table):

@@ -26,13 +26,22 @@ class Materialised:
     metadata: Mapping[str, object]
 
 
-def materialise(asset: str, venue: Venue, day: date) -> Materialised:
+def materialise(
+    asset: str, venue: Venue, day: date, config: Mapping[str, object] | None = None
+) -> Materialised:
     """Materialise one asset's venue-day in process, on the instance of ``$DAGSTER_HOME``.
+
+    Parameters
+    ----------
+    config
+        The asset's own configuration.
 
     Raises
     ------
     CommandFailed
         With the cause that the asset or a blocking check gave.
+    KeyboardInterrupt
+        If the run was interrupted; Dagster has recorded it as failed.
     """
     # imported here: a module of the defs folder must not hold the definitions it is loaded into
     from surveillance_assets.definitions import defs
@@ -46,9 +55,14 @@ def materialise(asset: str, venue: Venue, day: date) -> Materialised:
             instance=instance,
             raise_on_error=False,
             # the command says what happened; the run's own log is in the UI
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                "ops": {asset: {"config": dict(config)}} if config else {},
+            },
         )
         if not result.success:
+            if _interrupted(result):
+                raise KeyboardInterrupt
             raise CommandFailed(f"{asset} {key}: {_failure(result)}")
         event = result.asset_materializations_for_node(asset)[0]
     return Materialised(asset, key, {name: value.value for name, value in event.metadata.items()})
@@ -90,6 +104,14 @@ def _failure(result: ExecutionResult) -> str:
             stated = data.user_failure_data.description if data.user_failure_data else None
             return stated or _raised(data.error)
     return "a blocking check did not pass; its evaluation is in the UI"
+
+
+def _interrupted(result: ExecutionResult) -> bool:
+    name = dg.DagsterExecutionInterruptedError.__name__
+    return any(
+        event.is_step_failure and name in str(event.step_failure_data.error)
+        for event in result.all_node_events
+    )
 
 
 def _raised(error: SerializableErrorInfo | None) -> str:

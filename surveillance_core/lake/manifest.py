@@ -28,6 +28,8 @@ class Operation(StrEnum):
     """What happened to the file."""
 
     PUBLISH = "publish"
+    REPLACE = "replace"
+    """About to replace a file in place: not in force, but what it announces may be found there."""
     RETIRE = "retire"
     """Replaced by others with the same rows (compaction)."""
     QUARANTINE = "quarantine"
@@ -103,6 +105,8 @@ def read_manifest(store: Store, venue: Venue, day: date) -> ManifestDay:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 damaged += 1
                 continue
+            if entry.operation is Operation.REPLACE:
+                continue
             # a writer's lines are in order even where its clock was set back between them
             moment = max(moment, entry.published_us)
             known = latest.get(entry.path)
@@ -116,6 +120,23 @@ def read_manifest(store: Store, venue: Venue, day: date) -> ManifestDay:
         quarantined=tuple(e for e in ordered if e.operation is Operation.QUARANTINE),
         damaged_lines=damaged,
     )
+
+
+def announced_digests(store: Store, venue: Venue, day: date, path: str) -> set[str]:
+    """Digests that files were said to have that were about to replace the one at a path."""
+    directory = manifest_dir(venue, day)
+    found: set[str] = set()
+    for name in store.list_names(directory):
+        if not name.endswith(".jsonl"):
+            continue
+        for line in store.read_bytes(f"{directory}/{name}").split(b"\n"):
+            try:
+                entry = _DECODER.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+            if entry.path == path and entry.operation is Operation.REPLACE:
+                found.add(entry.digest)
+    return found
 
 
 def manifest_marks(store: Store, venue: Venue, day: date) -> dict[str, int]:

@@ -161,12 +161,18 @@ def publish_day(
 def publish_universe(
     lake: Lake, venue: Venue, day: date, markets: Sequence[Market], *, writer: str
 ) -> ManifestEntry:
-    """Publish a day's universe, one market a line, replacing an earlier one whole."""
+    """Publish a day's universe, one market a line, replacing an earlier one whole.
+
+    Where it replaces one, that is announced first: whoever dies between moving it to its place and
+    listing it leaves a file that the manifest knows to be whole, and ``read_universe`` reads it.
+    """
     path = universe_file(venue, day)
-    content = encode_universe(markets)
     with _publishing(lake.store, path) as staged:
-        staged.write_bytes(content)
+        staged.write_bytes(encode_universe(markets))
         entry = _entry(staged, UNIVERSE, path, len(markets), None, None, None)
+        if lake.store.size(path) is not None:
+            announced = msgspec.structs.replace(entry, operation=Operation.REPLACE)
+            append_entry(lake.store, venue, day, writer, announced)
         lake.store.publish_file(staged, path)
         append_entry(lake.store, venue, day, writer, entry)
     return entry

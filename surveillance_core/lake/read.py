@@ -21,6 +21,7 @@ from surveillance_core.lake.manifest import (
     ManifestDay,
     ManifestEntry,
     Operation,
+    announced_digests,
     append_entry,
     manifest_days,
     read_manifest,
@@ -196,13 +197,25 @@ def read_universe(lake: Lake, venue: Venue, day: date) -> list[Market] | None:
         content = lake.store.read_bytes(path)
     except FileNotFoundError:
         return None
-    if len(content) != entry.bytes:
+    digest = file_digest(content)
+    listed = len(content) == entry.bytes and digest == entry.digest
+    if not listed and digest not in announced_digests(lake.store, venue, day, path):
         # cut between two lines every line still reads
         raise UniverseError(
             f"{path}: {len(content)} bytes where {entry.bytes} were published. "
             "Materialise the universe again."
         )
     return decode_universe(content, path)
+
+
+def last_universe_size(lake: Lake, venue: Venue, day: date) -> tuple[date, int] | None:
+    """Day and markets of the newest universe up to a day, None where there is none."""
+    for earlier in reversed(manifest_days(lake.store, venue)):
+        if earlier <= day:
+            entry = universe_entry(read_manifest(lake.store, venue, earlier))
+            if entry is not None:
+                return earlier, entry.rows
+    return None
 
 
 def latest_universe_day(lake: Lake, venue: Venue, today: date, max_age: timedelta) -> date | None:

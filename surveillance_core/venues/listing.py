@@ -17,6 +17,12 @@ Json = Mapping[str, object]
 SPELLINGS_KEPT: Final = 20
 """Distinct unknown values of one member that are counted under their own name."""
 
+NAMES_KEPT: Final = 100
+"""Distinct unknown members of one kind of object that are counted under their own name."""
+
+GONE_AFTER: Final = 200
+"""Objects that must lack a member, all of them, before it is taken to be gone."""
+
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.+-]")
 
@@ -42,6 +48,15 @@ def as_object(value: object) -> Json | None:
 def as_list(value: object) -> list[object] | None:
     """The value if it is a JSON array."""
     return cast("list[object]", value) if isinstance(value, list) else None
+
+
+def encodable(text: str) -> bool:
+    """Whether UTF-8, and so a file, can hold the text: JSON may spell a lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class MemberReader:
@@ -119,6 +134,46 @@ class MemberReader:
         else:
             kept.add(spelling)
         self.oddities[f"{name}_unknown:{spelling}"] += 1
+
+
+class MemberWatch:
+    """Notices members of listed objects that come and go: the venue's interface is moving.
+
+    Parameters
+    ----------
+    kind
+        What the objects are, to name their members by: ``event``, ``market``.
+    known
+        Members this version knows of, used or not.
+    used
+        Members it reads, of which a listing without any is news.
+    """
+
+    def __init__(self, kind: str, known: frozenset[str], used: frozenset[str]) -> None:
+        self._kind = kind
+        self._known = known | used
+        self._unseen = set(used)
+        self._looked = 0
+        self.unknown: Counter[str] = Counter()
+        """Objects with a member this version does not know, by the member's name."""
+
+    def look(self, item: Json) -> None:
+        """Take note of one object's members."""
+        self._looked += 1
+        if self._unseen:
+            self._unseen -= item.keys()
+        for name in item.keys() - self._known:
+            spelled = f"{self._kind}.{_ODD.sub('?', name)[:60]}"
+            if spelled not in self.unknown and len(self.unknown) >= NAMES_KEPT:
+                spelled = f"{self._kind}.other"
+            self.unknown[spelled] += 1
+
+    @property
+    def gone(self) -> list[str]:
+        """Members that are read and that none of many objects had."""
+        if self._looked < GONE_AFTER:
+            return []
+        return sorted(f"{self._kind}.{name}" for name in self._unseen)
 
 
 def as_number(value: object) -> float | None:

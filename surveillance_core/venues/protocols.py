@@ -241,3 +241,7 @@ class Discovery(msgspec.Struct, kw_only=True):
     oddities: Counter[str]
     """Optional fields that could not be read on markets that were kept, by field and cause."""
     pages: int = 0
+    unknown_members: Counter[str] = msgspec.field(default_factory=lambda: Counter[str]())
+    """Listed objects with a member that this version does not know, by kind and name."""
+    gone_members: list[str] = msgspec.field(default_factory=lambda: list[str]())
+    """Members that are read and that nothing in a whole sweep had."""

@@ -18,6 +18,7 @@ from surveillance_core.venues.polymarket import rest as polymarket_rest
 from surveillance_core.venues.polymarket import wire as polymarket_wire
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.polymarket.integrity import spell_size
+from surveillance_core.venues.polymarket.rewards import complete_rewards
 from surveillance_core.venues.protocols import (
     BATCH_GAP_NS,
     AssetTerms,
@@ -76,6 +77,8 @@ class VenueAdapter:
     """Text frame sent to keep a connection alive, None where the venue wants none."""
     mirrored: bool
     """Whether a market's second outcome has a book of its own, the mirror of the first's."""
+    complete: Callable[[RestClient, Discovery], None] | None = None
+    """Fills in from the venue's second host what its listing left out."""
 
 
 def _polymarket_channel(
@@ -119,6 +122,7 @@ _ADAPTERS = {
         handshake=_open_handshake,
         ping=polymarket_wire.PING,
         mirrored=True,
+        complete=complete_rewards,
     ),
 }
 

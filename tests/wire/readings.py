@@ -122,6 +122,10 @@ def polymarket_market(market: Market, raw: Json, event: Json | None) -> None:
     for group in market.groups:
         named = [raw.get("negRiskMarketID")]
         named += [event.get("id"), event.get("negRiskMarketID")] if event else []
+        if event and group.kind == "series":
+            listed = list(_objects(event.get("series")))
+            named = [item.get("slug") or item.get("id") for item in listed]
+            named.append(event.get("seriesSlug"))
         assert group.group_id.partition(":")[2] in {
             str(name) for name in named if name not in (None, "")
         }

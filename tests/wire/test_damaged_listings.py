@@ -218,6 +218,8 @@ def _with_nested(payload: Json, member: str) -> Json:
 class _Answers:
     """A client whose venue gives the same answer to everything."""
 
+    signed = False
+
     def __init__(self, body: Json) -> None:
         self._body = body
 

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from surveillance_core.books import tick_of
+from surveillance_core.groups import subscription_groups
 from surveillance_core.markets import (
     FeeTerms,
     GroupKind,
@@ -88,6 +89,7 @@ def test_every_market_of_every_page_is_kept_or_set_aside(
         assert found.seen == len(listed) > 0, name
         assert len(found.markets) + found.set_aside.total() == found.seen, name
         assert found.oddities == {}, name
+        assert found.unknown_members == {}, name
         tradable = [m["conditionId"] for m in listed if TRADABLE.items() <= m.items()]
         assert [market.market_id for market in found.markets] == tradable, name
         reasons += found.set_aside
@@ -161,3 +163,23 @@ def test_the_captured_neg_risk_event_is_one_group(
     assert group.complete
     assert len(group.markets) == 5
     assert group.group_id == f"neg_risk:{events[0]['negRiskMarketID']}"
+
+
+def test_a_captured_series_is_a_group_of_its_event(
+    pages: dict[str, tuple[list[Json], list[Json]]],
+) -> None:
+    events, bare = pages["event_negrisk_fed_june_2026-05-17.json"]
+    [series] = group_markets(_discover(events, bare).markets, GroupKind.SERIES)
+    assert (series.group_id, series.title, len(series.markets)) == ("series:fomc", "FOMC", 5)
+
+
+def test_no_captured_event_is_split_between_subscriptions(
+    pages: dict[str, tuple[list[Json], list[Json]]],
+) -> None:
+    for name, (events, bare) in pages.items():
+        markets = _discover(events, bare).markets
+        groups = subscription_groups(markets)
+        assert sum(len(group.markets) for group in groups) == len(markets), name
+        listed = {f"event:{e['id']}" for e in events}
+        named = {group.group_id for group in groups if group.kind is GroupKind.EVENT}
+        assert named <= listed, name

@@ -27,10 +27,12 @@ from surveillance_core.markets import (
     StrikeTerms,
     Venue,
 )
+from surveillance_core.venues.kalshi import members as known
 from surveillance_core.venues.kalshi.terms import TermsReader, fee_terms_of, read_ticker
 from surveillance_core.venues.listing import (
     Json,
     MemberReader,
+    MemberWatch,
     SetAside,
     as_list,
     as_number,
@@ -53,7 +55,10 @@ SET_ASIDE_BY_STATUS: Final[Mapping[str, str]] = {
 }
 """Reason by status; ``active`` alone is kept (kalshi.md 6, statuses)."""
 
-_COLLATERAL: Final = frozenset({"MECNET", "DIRECNET"})
+NESTED: Final = "DIRECNET"
+"""Collateral of an event whose markets are a nested ladder (kalshi.md 6)."""
+
+_COLLATERAL: Final = frozenset({"MECNET", NESTED})
 _STRIKE_BOUNDS: Final[Mapping[str, tuple[bool, bool]]] = {
     "greater": (True, False),
     "greater_or_equal": (True, False),
@@ -91,12 +96,16 @@ class EventReader:
         self._series_sizes: dict[str, dict[str, int]] = {}
         self._found = Discovery(markets=[], set_aside=Counter(), seen=0, oddities=Counter())
         self._members = MemberReader(self._found.oddities)
+        self._events = MemberWatch("event", known.EVENT_KNOWN, known.EVENT_USED)
+        self._listed = MemberWatch("market", known.MARKET_KNOWN, known.MARKET_USED)
         self.terms = TermsReader(self._found.oddities)
         """Takes series, incentive programmes and the exchange's status, before the events."""
 
     def finish(self) -> Discovery:
         """What was found: kept and set aside make up what was seen."""
         self._found.markets = [self._with_series_size(m) for m in self._markets.values()]
+        self._found.unknown_members = self._events.unknown + self._listed.unknown
+        self._found.gone_members = self._events.gone + self._listed.gone
         return self._found
 
     @property
@@ -126,6 +135,7 @@ class EventReader:
 
     def read_event(self, event: Json) -> None:
         """Take one event with its nested markets."""
+        self._events.look(event)
         nested = event.get("markets")
         if nested is None:
             self.oddities["event_without_markets"] += 1
@@ -152,6 +162,7 @@ class EventReader:
             market = as_object(item)
             if market is None:
                 raise SetAside("market_not_an_object")
+            self._listed.look(market)
             parsed = self._parse(market, event or {}, groups, fee)
             if parsed.market_id in self._markets:
                 raise SetAside("listed_twice")
@@ -326,8 +337,13 @@ class EventReader:
         if event_ticker is None:
             self.oddities["event_ticker_unreadable"] += 1
         else:
-            named = f"event:{event_ticker}", GroupKind.EVENT, False
-            alone = f"exclusive:{event_ticker}", GroupKind.EXCLUSIVE, True
+            stated: list[tuple[str, GroupKind, bool]] = [
+                (f"event:{event_ticker}", GroupKind.EVENT, False)
+            ]
+            if exclusive:
+                stated.append((f"exclusive:{event_ticker}", GroupKind.EXCLUSIVE, True))
+            if collateral == NESTED:
+                stated.append((f"directional:{event_ticker}", GroupKind.DIRECTIONAL, True))
             groups += [
                 GroupRef(
                     group_id=group_id,
@@ -337,7 +353,7 @@ class EventReader:
                     augmented=augmented,
                     collateral=collateral,
                 )
-                for group_id, kind, augmented in ([named, alone] if exclusive else [named])
+                for group_id, kind, augmented in stated
             ]
         if exclusive is None:
             self.oddities["mutually_exclusive_not_said"] += 1

@@ -1,4 +1,4 @@
-"""Kalshi's REST listing swept page by page; nothing of it needs a key."""
+"""Kalshi's REST listing swept page by page; nothing of it needs a key, and one is used if given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from surveillance_core.venues.answers import describe_error
 from surveillance_core.venues.kalshi.discovery import EventReader
+from surveillance_core.venues.kalshi.limits import read_account_limits
 from surveillance_core.venues.listing import Json, as_list, as_object
 from surveillance_core.venues.protocols import Discovery
 from surveillance_core.venues.rest import RestClient, VenueError
@@ -15,6 +17,8 @@ EVENTS: Final = "/events"
 SERIES: Final = "/series"
 INCENTIVES: Final = "/incentive_programs"
 STATUS: Final = "/exchange/status"
+LIMITS: Final = "/account/limits"
+COSTS: Final = "/account/endpoint_costs"
 
 LARGEST_PAGE: Final = 200
 """Events the venue gives at most in one page."""
@@ -50,6 +54,7 @@ def discover(
         that failed must not replace the last good universe.
     """
     reader = EventReader(fetched_at)
+    _learn_limits(client, reader)
     _complete(client, reader, max_pages)
     params: dict[str, str | int] = {
         "status": "open",
@@ -84,30 +89,6 @@ def discover(
     return found
 
 
-def describe_error(body: object) -> str | None:
-    """What an error body says, in any of its three shapes; None if the body is no error.
-
-    Examples
-    --------
-    >>> describe_error({"error": {"code": "bad_request", "details": "invalid status filter"}})
-    "'bad_request', 'invalid status filter'"
-    >>> describe_error({"error": "too many requests"})
-    "'too many requests'"
-    """
-    answer = as_object(body)
-    if answer is None:
-        return None
-    error = answer.get("error")
-    if isinstance(error, str):
-        return repr(error[:200])
-    error = as_object(error) or answer
-    if not isinstance(error.get("code"), str | int):
-        return None
-    parts = (error.get(name) for name in ("code", "message", "details"))
-    said = (part for part in parts if part and isinstance(part, str | int))
-    return ", ".join(repr(part[:200] if isinstance(part, str) else part) for part in said)
-
-
 class _Cursors:
     """Follows one listing's cursors and notices when they lead nowhere."""
 
@@ -135,6 +116,22 @@ class _Cursors:
             return None
         self._known.add(cursor)
         return cursor
+
+
+def _learn_limits(client: RestClient, reader: EventReader) -> None:
+    """Keep to what the account may do; without a key nothing draws on an account's bucket."""
+    if not client.signed:
+        return
+    try:
+        limits = read_account_limits(client.get(LIMITS), client.get(COSTS))
+    except VenueError as error:
+        refused = error.status in (401, 403)
+        reader.oddities[f"account_limits_{'refused' if refused else 'unavailable'}"] += 1
+        return
+    if limits is None:
+        reader.oddities["account_limits_unreadable"] += 1
+    else:
+        client.adopt_limits(limits)
 
 
 def _complete(client: RestClient, reader: EventReader, max_pages: int) -> None:

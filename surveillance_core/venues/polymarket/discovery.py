@@ -14,18 +14,27 @@ from datetime import datetime
 from math import isfinite
 from typing import cast
 
+import msgspec
+
 from surveillance_core.books import DOLLARS, tick_of
 from surveillance_core.markets import (
     FeeSchedule,
     FeeTerms,
-    GroupKind,
-    GroupRef,
     Market,
     Outcome,
     RewardTerms,
     Venue,
 )
-from surveillance_core.venues.listing import Json, MemberReader, SetAside, hash_rules
+from surveillance_core.venues.listing import (
+    Json,
+    MemberReader,
+    MemberWatch,
+    SetAside,
+    encodable,
+    hash_rules,
+)
+from surveillance_core.venues.polymarket import members
+from surveillance_core.venues.polymarket.grouping import EventGroups
 from surveillance_core.venues.protocols import Discovery
 
 
@@ -41,12 +50,38 @@ class EventReader:
     def __init__(self, fetched_at: datetime) -> None:
         self._fetched_at = fetched_at
         self._markets: dict[str, Market] = {}
-        self.found = Discovery(markets=[], set_aside=Counter(), seen=0, oddities=Counter())
-        self._members = MemberReader(self.found.oddities)
+        self._sizes: dict[str, dict[str, int]] = {}
+        self._found = Discovery(markets=[], set_aside=Counter(), seen=0, oddities=Counter())
+        self._reader = MemberReader(self._found.oddities)
+        self._events = MemberWatch("event", members.EVENT_KNOWN, members.EVENT_USED)
+        self._listed = MemberWatch("market", members.MARKET_KNOWN, members.MARKET_USED)
+
+    @property
+    def found(self) -> Discovery:
+        """What was found so far, with the sizes of groups that span events as known so far."""
+        self._found.markets = [self._sized(market) for market in self._markets.values()]
+        self._found.unknown_members = self._events.unknown + self._listed.unknown
+        self._found.gone_members = self._events.gone + self._listed.gone
+        return self._found
+
+    @property
+    def seen(self) -> int:
+        """Markets seen so far."""
+        return self._found.seen
+
+    @property
+    def pages(self) -> int:
+        """Pages of events read so far."""
+        return self._found.pages
+
+    @property
+    def oddities(self) -> Counter[str]:
+        """What could not be read or is not known, by member and cause."""
+        return self._found.oddities
 
     def read_page(self, events: Iterable[object]) -> None:
         """Take the events of one page."""
-        self.found.pages += 1
+        self._found.pages += 1
         for event in events:
             if not isinstance(event, dict):
                 self._count_aside("event_not_an_object")
@@ -55,43 +90,64 @@ class EventReader:
 
     def read_event(self, event: Json) -> None:
         """Take one event with its nested markets."""
+        self._events.look(event)
         nested = event.get("markets")
         if nested is None:
-            self.found.oddities["event_without_markets"] += 1
+            self.oddities["event_without_markets"] += 1
             return
         if not isinstance(nested, list):
             self._count_aside("event_markets_not_a_list")
             return
-        members = cast("list[object]", nested)
-        for member in members:
-            self.read_market(member, event, len(members))
+        listed = cast("list[object]", nested)
+        groups = EventGroups(event, listed, self._reader)
+        for group_id, size in groups.sizes.items():
+            self._sizes.setdefault(group_id, {})[groups.event_id] = size
+        for market in listed:
+            self.read_market(market, event, groups)
 
-    def read_market(self, market: object, event: Json | None, members: int = 1) -> None:
+    def read_market(
+        self, market: object, event: Json | None = None, groups: EventGroups | None = None
+    ) -> None:
         """Take one market, nested in an event or (older captures) standing alone."""
-        self.found.seen += 1
+        self._found.seen += 1
         try:
             if not isinstance(market, dict):
                 raise SetAside("market_not_an_object")
-            parsed = self._parse(cast("Json", market), event, members)
+            parsed = self._parse(cast("Json", market), event, groups)
         except SetAside as aside:
-            self.found.set_aside[aside.reason] += 1
+            self._found.set_aside[aside.reason] += 1
             return
         if parsed.market_id in self._markets:
-            self.found.set_aside["listed_twice"] += 1
+            self._found.set_aside["listed_twice"] += 1
             return
         self._markets[parsed.market_id] = parsed
-        self.found.markets.append(parsed)
+
+    def _sized(self, market: Market) -> Market:
+        """The market with the sizes of its groups summed over the events that list them."""
+        sizes = {
+            group.group_id: sum(self._sizes[group.group_id].values())
+            for group in market.groups
+            if group.group_id in self._sizes
+        }
+        if all(sizes.get(g.group_id, g.members) == g.members for g in market.groups):
+            return market
+        groups = tuple(
+            msgspec.structs.replace(group, members=sizes.get(group.group_id, group.members))
+            for group in market.groups
+        )
+        return msgspec.structs.replace(market, groups=groups)
 
     def _count_aside(self, reason: str) -> None:
-        self.found.seen += 1
-        self.found.set_aside[reason] += 1
+        self._found.seen += 1
+        self._found.set_aside[reason] += 1
 
-    def _parse(self, market: Json, event: Json | None, members: int) -> Market:
+    def _parse(self, market: Json, event: Json | None, groups: EventGroups | None) -> Market:
+        self._listed.look(market)
         _require_tradable(market)
         market_id = _text(market, "conditionId")
         if not market_id:
             raise SetAside("no_condition_id")
-        if not _encodable(market_id):
+        if not encodable(market_id):
             raise SetAside("malformed_condition_id")
         tokens = _tokens(market)
         labels = _string_list(market, "outcomes")
@@ -99,10 +155,13 @@ class EventReader:
             raise SetAside("not_two_outcomes")
         if not all(tokens) or len(set(tokens)) != 2:
             raise SetAside("no_tokens")
-        read = self._members
+        read = self._reader
         fees, fee_terms = self._fees(market), _fee_terms(market)
         if fee_terms is FeeTerms.SCHEDULED and fees is None:
             fee_terms = FeeTerms.UNKNOWN
+        fee_type = _text(market, "feeType")
+        if fee_type and fee_type not in members.FEE_TYPES:
+            self._reader.count_unknown("feeType", fee_type)
         return Market(
             venue=Venue.POLYMARKET,
             market_id=market_id,
@@ -113,7 +172,7 @@ class EventReader:
             tick_size=_tick_size(market),
             min_order_size=read.number(market, "orderMinSize"),
             neg_risk=_neg_risk(market),
-            groups=self._groups(market, event, members),
+            groups=() if groups is None else groups.of(market),
             fee_terms=fee_terms,
             fees=fees,
             rewards=self._rewards(market),
@@ -129,7 +188,7 @@ class EventReader:
         """The rules as fetched, to the letter: what cannot be stored still has a hash."""
         text = market.get("description")
         if text is not None and not isinstance(text, str):
-            self.found.oddities["description_not_text"] += 1
+            self.oddities["description_not_text"] += 1
         return text if isinstance(text, str) else ""
 
     def _fees(self, market: Json) -> FeeSchedule | None:
@@ -137,13 +196,13 @@ class EventReader:
         if not isinstance(schedule, dict) or _fee_terms(market) is not FeeTerms.SCHEDULED:
             return None
         terms = cast("Json", schedule)
-        read = self._members
+        read = self._reader
         rate, exponent = read.number(terms, "rate"), read.number(terms, "exponent")
         taker_only = read.flag(terms, "takerOnly")
         if rate is None or exponent is None or taker_only is None:
             return None
         if rate < 0 or exponent < 0:
-            self.found.oddities["fee_out_of_range"] += 1
+            self.oddities["fee_out_of_range"] += 1
             return None
         return FeeSchedule(
             rate=rate,
@@ -154,13 +213,13 @@ class EventReader:
         )
 
     def _rewards(self, market: Json) -> RewardTerms | None:
-        read = self._members
+        read = self._reader
         min_size = read.number(market, "rewardsMinSize")
         max_spread_cents = read.number(market, "rewardsMaxSpread")
         if not min_size or not max_spread_cents:
             return None
         if min_size < 0 or max_spread_cents < 0:
-            self.found.oddities["rewards_out_of_range"] += 1
+            self.oddities["rewards_out_of_range"] += 1
             return None
         pools = market.get("clobRewards")
         rates = [
@@ -171,51 +230,14 @@ class EventReader:
         known = [rate for rate in rates if rate is not None]
         daily_rate = sum(known) if known else None
         if daily_rate is not None and not isfinite(daily_rate):
-            self.found.oddities["rewards_out_of_range"] += 1
+            self.oddities["rewards_out_of_range"] += 1
             daily_rate = None
         return RewardTerms(
             min_size=min_size, max_spread=max_spread_cents / 100, daily_rate=daily_rate
         )
 
-    def _groups(self, market: Json, event: Json | None, members: int) -> tuple[GroupRef, ...]:
-        groups: list[GroupRef] = []
-        if event is None:
-            return ()
-        read = self._members
-        title = read.text(event, "title") or ""
-        event_id = _group_name(event.get("id"))
-        if event_id is None:
-            self.found.oddities["event_id_unreadable"] += 1
-        else:
-            groups.append(
-                GroupRef(
-                    group_id=f"event:{event_id}", kind=GroupKind.EVENT, title=title, members=members
-                )
-            )
-        if market.get("negRisk") is True:
-            neg_risk_id = _group_name(market.get("negRiskMarketID")) or _group_name(
-                event.get("negRiskMarketID")
-            )
-            # what cannot be read must not make a set of outcomes look complete
-            augmented = event.get("negRiskAugmented") is not None and (
-                read.flag(event, "negRiskAugmented") is not False
-            )
-            if neg_risk_id is None:
-                self.found.oddities["neg_risk_id_unreadable"] += 1
-            else:
-                groups.append(
-                    GroupRef(
-                        group_id=f"neg_risk:{neg_risk_id}",
-                        kind=GroupKind.NEG_RISK,
-                        title=title,
-                        members=members,
-                        augmented=augmented,
-                    )
-                )
-        return tuple(groups)
-
     def _category(self, market: Json, event: Json | None) -> str | None:
-        read = self._members
+        read = self._reader
         named = read.text(market, "category") or (read.text(event, "category") if event else None)
         if named or event is None:
             return named
@@ -251,13 +273,6 @@ def _neg_risk(market: Json) -> bool:
     return value is True
 
 
-def _group_name(value: object) -> str | None:
-    """A name that tells one group from others, None if it is none."""
-    if isinstance(value, str):
-        return value if value and _encodable(value) else None
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def _tokens(market: Json) -> list[str]:
     """Token ids, from the member that the market's protocol version names."""
     version = market.get("version")
@@ -282,17 +297,9 @@ def _string_list(market: Json, name: str) -> list[str]:
         raise SetAside(f"malformed_{name}")
     items = cast("list[object]", value)
     # json reads a lone surrogate that no file can hold
-    if not all(isinstance(item, str) and _encodable(item) for item in items):
+    if not all(isinstance(item, str) and encodable(item) for item in items):
         raise SetAside(f"malformed_{name}")
     return cast("list[str]", items)
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _text(source: Json, name: str) -> str | None:

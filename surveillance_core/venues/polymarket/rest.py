@@ -37,7 +37,6 @@ def discover(
         must not replace the last good universe.
     """
     reader = EventReader(fetched_at)
-    found = reader.found
     cursor: str | None = None
     cursors: set[str] = set()
     events_seen: set[object] = set()
@@ -56,22 +55,29 @@ def discover(
         events_seen |= ids
         reader.read_page(events)
         if on_page is not None:
-            on_page(found.pages, found.seen)
+            on_page(reader.pages, reader.seen)
         if not events:
-            found.oddities["empty_page"] += 1
+            reader.oddities["empty_page"] += 1
         following = cast("dict[str, object]", page).get("next_cursor")
         if not isinstance(following, str) or not following:
             break
         if following in cursors:
-            found.oddities["cursor_repeats"] += 1
+            reader.oddities["cursor_repeats"] += 1
             break
-        if stale >= STALE_PAGES or found.pages >= max_pages:
-            found.oddities["cursor_endless"] += 1
+        if stale >= STALE_PAGES or reader.pages >= max_pages:
+            reader.oddities["cursor_endless"] += 1
             break
         cursors.add(following)
         cursor = following
+    found = reader.found
     if not found.seen:
         raise VenueError("/events/keyset: the listing is empty; the last universe is kept")
+    if not found.markets:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in found.set_aside.most_common(3))
+        raise VenueError(
+            f"/events/keyset: none of {found.seen} markets can be followed ({reasons}); the last "
+            "universe is kept"
+        )
     return found
 
 

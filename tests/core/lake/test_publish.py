@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -334,6 +335,43 @@ def test_a_universe_is_published_whole_or_the_last_one_stands(
     publish_universe(lake, POLYMARKET, day, markets, writer="w")
     assert read_universe(lake, POLYMARKET, day) == markets
     assert _staged(lake) == []
+
+
+@pytest.mark.parametrize("dies_at", range(1, 5))
+def test_whoever_dies_while_replacing_a_universe_leaves_a_whole_one(
+    lake: Lake, day: date, markets: list[Market], monkeypatch: pytest.MonkeyPatch, dies_at: int
+) -> None:
+    """As kill -9 does: nothing after a step happens, not even the cleaning up."""
+    publish_universe(lake, POLYMARKET, day, markets[:2], writer="w")
+    steps = 0
+
+    def dying(call: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == dies_at:
+                raise _Killed
+            return call(*arguments)
+
+        return step
+
+    class Dying(type(lake.store)):  # type: ignore[misc]
+        append_line = dying(type(lake.store).append_line)
+        publish_file = dying(type(lake.store).publish_file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lake, "store", Dying(Path(lake.store.root)))
+        with contextlib.suppress(_Killed):
+            publish_universe(lake, POLYMARKET, day, markets, writer="w")
+    found = read_universe(lake, POLYMARKET, day)
+    assert found in (markets[:2], markets)
+    assert found == (markets[:2] if dies_at <= 2 else markets)
+    publish_universe(lake, POLYMARKET, day, markets, writer="w")
+    assert read_universe(lake, POLYMARKET, day) == markets
+
+
+class _Killed(BaseException):
+    pass
 
 
 def test_a_path_is_a_function_of_its_rows(lake: Lake, publish_trades: PublishTrades) -> None:

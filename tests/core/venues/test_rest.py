@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import gzip
 from asyncio import to_thread
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from types import SimpleNamespace
 
 import httpx
 import pytest
-import stamina.instrumentation
-from stamina.instrumentation import RetryDetails
 
 from surveillance_core.venues import rest
 from surveillance_core.venues.rest import RestClient, VenueError, retry_after
@@ -23,17 +20,19 @@ NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """What each retry would have waited; nothing waits."""
-    planned: list[float] = []
+def waits() -> list[float]:
+    """What a client would have waited, in order; nothing waits."""
+    return []
 
-    def note(details: RetryDetails) -> None:
-        planned.append(details.wait_for)
 
-    stamina.instrumentation.set_on_retry_hooks([note])
-    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
-    yield planned
-    stamina.instrumentation.set_on_retry_hooks(None)
+def _noting(waits: list[float] | None) -> Callable[[float], None]:
+    """A sleep that notes what a person would call a wait; pacing at 1e9 a second is none."""
+
+    def sleep(seconds: float) -> None:
+        if waits is not None and seconds > 1e-6:
+            waits.append(seconds)
+
+    return sleep
 
 
 class Venue:
@@ -52,8 +51,12 @@ class Venue:
         # a response object serves once
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
-    def client(self, **options: object) -> RestClient:
-        settings: dict[str, object] = {"requests_per_second": 1e9, "attempts": 4} | options
+    def client(self, waits: list[float] | None = None, **options: object) -> RestClient:
+        settings: dict[str, object] = {
+            "requests_per_second": 1e9, "attempts": 4, "sleep": _noting(waits),
+            "chance": lambda: 0.5,
+        }  # fmt: skip
+        settings |= options
         return RestClient(
             "https://venue.example",
             transport=httpx.MockTransport(self),
@@ -83,7 +86,7 @@ OK = httpx.Response(200, json={"ok": True})
 )
 def test_what_may_pass_is_tried_again(trouble: Answer, waits: list[float]) -> None:
     venue = Venue(trouble, trouble, OK)
-    with venue.client() as client:
+    with venue.client(waits) as client:
         assert client.get("/x", {"limit": 5}) == {"ok": True}
         assert client.answers["200"] >= 1
     assert [str(r.url) for r in venue.requests] == ["https://venue.example/x?limit=5"] * 3
@@ -93,7 +96,7 @@ def test_what_may_pass_is_tried_again(trouble: Answer, waits: list[float]) -> No
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 204, 206])
 def test_what_is_refused_as_it_is_is_not_tried_again(status: int, waits: list[float]) -> None:
     venue = Venue(httpx.Response(status, text="no \x1b[2J such thing" if status != 204 else None))
-    with venue.client() as client, pytest.raises(VenueError) as caught:
+    with venue.client(waits) as client, pytest.raises(VenueError) as caught:
         client.get("/markets/7")
     assert f"https://venue.example/markets/7: status {status}" in str(caught.value)
     assert "\x1b" not in str(caught.value)
@@ -103,7 +106,7 @@ def test_what_is_refused_as_it_is_is_not_tried_again(status: int, waits: list[fl
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_followed(status: int, waits: list[float]) -> None:
     venue = Venue(httpx.Response(status, headers={"location": "https://elsewhere.example/"}), OK)
-    with venue.client() as client, pytest.raises(VenueError, match=f"status {status}"):
+    with venue.client(waits) as client, pytest.raises(VenueError, match=f"status {status}"):
         client.get("/x")
     assert [request.url.host for request in venue.requests] == ["venue.example"]
 
@@ -111,7 +114,7 @@ def test_a_redirect_is_not_followed(status: int, waits: list[float]) -> None:
 def test_trouble_without_end_is_an_error_that_says_how_often(waits: list[float]) -> None:
     venue = Venue(httpx.Response(503))
     with (
-        venue.client() as client,
+        venue.client(waits) as client,
         pytest.raises(VenueError, match=r"venue\.example/x: status 503, 4 times in a row"),
     ):
         client.get("/x")
@@ -122,21 +125,21 @@ def test_trouble_without_end_is_an_error_that_says_how_often(waits: list[float])
 
 def test_retry_after_in_seconds_is_waited_for(waits: list[float]) -> None:
     answers = [httpx.Response(429, headers={"retry-after": s}) for s in ("7", "0", "1.5")]
-    with Venue(*answers, OK).client() as client:
+    with Venue(*answers, OK).client(waits) as client:
         client.get("/x")
-    assert waits == pytest.approx([7.0, 0.0, 1.5])
+    assert waits == pytest.approx([7.0, 1.5])
 
 
 def test_retry_after_as_a_date_is_waited_for(waits: list[float]) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    with Venue(httpx.Response(503, headers={"retry-after": date}), OK).client() as client:
+    with Venue(httpx.Response(503, headers={"retry-after": date}), OK).client(waits) as client:
         client.get("/x")
     assert len(waits) == 1
     assert 50 < waits[0] <= 60
 
 
 def test_without_retry_after_the_back_off_is_our_own(waits: list[float]) -> None:
-    with Venue(httpx.Response(429), httpx.Response(429), OK).client() as client:
+    with Venue(httpx.Response(429), httpx.Response(429), OK).client(waits) as client:
         client.get("/x")
     assert [wait > 0 for wait in waits] == [True, True]
 
@@ -144,7 +147,7 @@ def test_without_retry_after_the_back_off_is_our_own(waits: list[float]) -> None
 @pytest.mark.parametrize("value", ["3600", "inf", "Wed, 01 Jan 2120 00:00:00 GMT"])
 def test_a_wait_beyond_patience_is_an_error_at_once(value: str, waits: list[float]) -> None:
     venue = Venue(httpx.Response(429, headers={"retry-after": value}), OK)
-    with venue.client() as client, pytest.raises(VenueError, match="asks to wait"):
+    with venue.client(waits) as client, pytest.raises(VenueError, match="asks to wait"):
         client.get("/x")
     assert len(venue.requests) == 1
 
@@ -216,7 +219,7 @@ def test_requests_are_spaced() -> None:
 
 def test_a_posted_body_is_sent_again_with_each_try(waits: list[float]) -> None:
     venue = Venue(httpx.Response(500), OK)
-    with venue.client() as client:
+    with venue.client(waits) as client:
         assert client.post("/books", [{"token_id": "1"}]) == {"ok": True}
     assert [request.content for request in venue.requests] == [b'[{"token_id":"1"}]'] * 2
     assert venue.requests[0].headers["user-agent"].startswith("surveillance/")
@@ -235,7 +238,7 @@ async def test_a_served_venues_faults_are_survived(waits: list[float]) -> None:
         venue.faults.fail_requests("/events", 500)
         venue.faults.fail_requests("/events", 429, retry_after=3)
         venue.faults.malform_body("/events")
-        with RestClient(venue.http_url, requests_per_second=1e9) as client:
+        with RestClient(venue.http_url, requests_per_second=1e9, sleep=_noting(waits)) as client:
             page = await to_thread(client.get, "/events/keyset", {"limit": 1})
             with pytest.raises(VenueError, match=r"status 404.*not found"):
                 await to_thread(client.get, "/events/0")
@@ -245,3 +248,85 @@ async def test_a_served_venues_faults_are_survived(waits: list[float]) -> None:
         assert client.answers == {"500": 1, "429": 1, "200": 3, "404": 1, "malformed_json": 1}
     assert len(waits) == 3
     assert waits[1] == pytest.approx(3.0)
+
+
+def test_each_try_is_signed_afresh_over_the_path_from_the_hosts_root(waits: list[float]) -> None:
+    signed: list[tuple[str, str]] = []
+
+    def sign(method: str, path: str) -> dict[str, str]:
+        signed.append((method, path))
+        return {"KALSHI-ACCESS-TIMESTAMP": str(len(signed))}
+
+    venue = Venue(httpx.Response(500), OK)
+    client = RestClient(
+        "https://venue.example/trade-api/v2", transport=httpx.MockTransport(venue), sign=sign,
+        sleep=_noting(waits),
+    )  # fmt: skip
+    with client:
+        client.get("/markets", {"limit": 1})
+        assert client.signed
+    assert signed == [("GET", "/trade-api/v2/markets")] * 2
+    stamps = [request.headers["kalshi-access-timestamp"] for request in venue.requests]
+    assert stamps == ["1", "2"]
+    assert not any("accept-language" in request.headers for request in venue.requests)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "told"),
+    [
+        (httpx.Response(400, json={"error": {"code": "bad_request", "details": "no status"}}),
+         "bad_request", "'no status'"),
+        (httpx.Response(401, json={"code": "unauthorized", "message": "no key"}),
+         "unauthorized", "Check the key"),
+        (httpx.Response(404, text="404 page not found"), None, "'404 page not found'"),
+        (httpx.Response(400, json={"error": "Invalid token id"}),
+         "invalid_token_id", "'Invalid token id'"),
+    ],
+    ids=lambda part: str(part)[:20],
+)  # fmt: skip
+def test_an_error_says_what_the_venue_said_and_carries_its_code(
+    answer: httpx.Response, code: str | None, told: str
+) -> None:
+    with Venue(answer).client() as client, pytest.raises(VenueError) as caught:
+        client.get("/x")
+    assert (caught.value.status, caught.value.code) == (answer.status_code, code)
+    assert told in str(caught.value)
+
+
+def test_too_many_requests_slows_the_client_down_and_is_counted(waits: list[float]) -> None:
+    limit = httpx.Response(429, json={"error": "too many requests"})
+    venue = Venue(limit, limit, OK)
+    with venue.client(waits, requests_per_second=8.0, clock=lambda: 0.0) as client:
+        client.get("/x")
+        assert client.requests_per_second == 2.0
+        traffic = client.traffic
+    assert (traffic.requests, traffic.throttled, traffic.retries) == (3, 2, 2)
+    assert traffic.waits == len(waits) == 4, "a back-off and the pace, twice"
+    assert traffic.waited_seconds == pytest.approx(sum(waits))
+
+
+def test_the_venues_word_for_too_fast_counts_under_any_status(waits: list[float]) -> None:
+    venue = Venue(httpx.Response(400, json={"error": {"code": "too_many_requests"}}), OK)
+    with venue.client(waits) as client:
+        client.get("/x")
+        assert client.traffic.throttled == 1
+
+
+def test_an_answer_that_drips_for_ever_is_given_up(waits: list[float]) -> None:
+    now = [0.0]
+
+    def drip() -> Iterator[bytes]:
+        while True:
+            now[0] += 50
+            yield b" "
+
+    class Dripping(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            return drip()
+
+    client = RestClient(
+        "https://venue.example", attempts=2, clock=lambda: now[0], sleep=_noting(waits),
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=Dripping())),
+    )  # fmt: skip
+    with client, pytest.raises(VenueError, match="took more than 120 s, 2 times"):
+        client.get("/x")

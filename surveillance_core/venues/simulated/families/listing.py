@@ -36,7 +36,7 @@ _FEES: dict[str, FeeListing | None] = {
     "Sports": FeeListing("sports_fees_v3", 0.05, 0.15),
     "Politics": FeeListing("politics_fees", 0.04, 0.25),
     "Economy": FeeListing("economics_fees", 0.05, 0.25),
-    "Weather": FeeListing("weather_fees", 0.05, 0.25),
+    "Weather": FeeListing("general_fees", 0.05, 0.25),
     "Culture": FeeListing("general_fees", 0.05, 0.25),
     "Science": FeeListing("general_fees", 0.05, 0.25),
     "Geopolitics": None,

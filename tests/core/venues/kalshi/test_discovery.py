@@ -305,10 +305,11 @@ def test_an_exclusive_event_is_a_group_that_need_not_be_exhaustive() -> None:
     assert found.markets[0].groups[0].kind is GroupKind.EVENT
 
 
-def test_a_directional_event_keeps_its_netting_and_is_not_exclusive() -> None:
+def test_a_directional_event_is_a_nested_ladder_with_its_netting_and_not_exclusive() -> None:
     market = _one(_market(), collateral_return_type="DIRECNET")
     assert [(g.kind, g.collateral) for g in market.groups] == [
-        (GroupKind.EVENT, "DIRECNET"), (GroupKind.SERIES, None),
+        (GroupKind.EVENT, "DIRECNET"), (GroupKind.DIRECTIONAL, "DIRECNET"),
+        (GroupKind.SERIES, None),
     ]  # fmt: skip
 
 

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
-import stamina
 
 from surveillance_core.markets import FeeTerms
-from surveillance_core.venues.kalshi.rest import LARGEST_PAGE, STALE_PAGES, describe_error, discover
+from surveillance_core.venues.answers import describe_error
+from surveillance_core.venues.kalshi.rest import LARGEST_PAGE, STALE_PAGES, discover
 from surveillance_core.venues.protocols import Discovery
 from surveillance_core.venues.rest import RestClient, VenueError
 
 Json = dict[str, Any]
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
 ROOT = "/trade-api/v2"
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=2, cap=True):
-        yield
 
 
 def _event(number: int, **members: object) -> Json:
@@ -93,7 +87,7 @@ def _sweep(listing: Listing, **options: Any) -> Discovery:
     transport = httpx.MockTransport(listing.answer)
     with RestClient(
         "https://kalshi.example/trade-api/v2", transport=transport, requests_per_second=1e9,
-        attempts=2,
+        attempts=2, sleep=lambda _: None,
     ) as client:  # fmt: skip
         found = discover(client, NOW, **({"page_size": 3} | options))
     assert len(found.markets) + found.set_aside.total() == found.seen

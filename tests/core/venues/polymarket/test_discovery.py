@@ -20,6 +20,7 @@ from surveillance_core.markets import (
     encode_universe,
     group_markets,
 )
+from surveillance_core.venues.listing import GONE_AFTER, NAMES_KEPT, MemberWatch
 from surveillance_core.venues.polymarket.discovery import EventReader, hash_rules
 from surveillance_core.venues.protocols import Discovery
 
@@ -425,3 +426,68 @@ def test_a_fee_that_cannot_be_read_is_unknown_and_never_free(
 
 def test_an_id_that_no_file_can_hold_is_set_aside(make_market: MakeMarket) -> None:
     assert _reason(make_market(conditionId="0x\ud800")) == "malformed_condition_id"
+
+
+def test_a_contract_counts_its_own_members_only_over_all_its_events(
+    make_market: MakeMarket,
+) -> None:
+    def member(number: int, contract: str, **members: object) -> Json:
+        return make_market(number, negRisk=True, negRiskMarketID=contract, **members)
+
+    reader = EventReader(NOW)
+    reader.read_page(
+        [
+            {"id": "1", "title": "A", "markets": [member(1, "0xa"), member(2, "0xb"),
+                                                  make_market(3)]},
+            {"id": "2", "title": "B", "markets": [member(4, "0xa", active=False),
+                                                  member(5, "0xa")]},
+        ]
+    )  # fmt: skip
+    groups = {g.group_id: g for g in group_markets(reader.found.markets, GroupKind.NEG_RISK)}
+    counts = {name: (g.listed_members, g.missing) for name, g in groups.items()}
+    assert counts == {"neg_risk:0xa": (3, 1), "neg_risk:0xb": (1, 0)}
+
+
+def test_a_series_is_named_by_its_slug_and_counts_the_sweep(make_market: MakeMarket) -> None:
+    fomc = {"id": "35", "slug": "fomc", "title": "FOMC"}
+    events = [
+        {"id": "1", "series": [fomc], "seriesSlug": "fomc", "markets": [make_market(1)]},
+        {"id": "2", "seriesSlug": "fomc", "markets": [make_market(2), make_market(3, closed=True)]},
+        {"id": "3", "series": [{"id": "9"}, None, {}], "markets": [make_market(4)]},
+        {"id": "4", "series": "x", "seriesSlug": 5, "markets": [make_market(5)]},
+    ]
+    reader = EventReader(NOW)
+    reader.read_page(events)
+    reader.read_page(events[:1])
+    series = group_markets(reader.found.markets, GroupKind.SERIES)
+    assert [(g.group_id, g.title, g.listed_members, g.missing) for g in series] == [
+        ("series:fomc", "FOMC", 3, 1), ("series:9", "", 1, 0),
+    ]  # fmt: skip
+    assert reader.found.markets[0].groups[0].kind is GroupKind.EVENT
+
+
+def test_new_members_and_fee_types_are_news_and_gone_ones_too(make_market: MakeMarket) -> None:
+    reader = EventReader(NOW)
+    reader.read_page(
+        [
+            {"id": str(n), "title": "x", "markets": [
+                make_market(n, question=..., newThing=1, feeType="lunar_fees")
+            ], "od\x1bd": 1}
+            for n in range(GONE_AFTER)
+        ]
+    )  # fmt: skip
+    found = reader.found
+    assert found.unknown_members == {"market.newThing": GONE_AFTER, "event.od?d": GONE_AFTER}
+    assert found.oddities["feeType_unknown:lunar_fees"] == GONE_AFTER
+    assert "market.question" in found.gone_members
+    assert "event.negRisk" in found.gone_members
+    assert "market.conditionId" not in found.gone_members
+
+
+def test_a_flood_of_new_members_is_counted_within_bounds() -> None:
+    watch = MemberWatch("market", frozenset(), frozenset({"id"}))
+    for n in range(10 * NAMES_KEPT):
+        watch.look({f"m{n}": 1})
+    assert len(watch.unknown) <= NAMES_KEPT + 1
+    assert watch.unknown.total() == 10 * NAMES_KEPT
+    assert watch.gone == ["market.id"]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from asyncio import to_thread
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
-import stamina
 
 from surveillance_core.venues.polymarket.rest import STALE_PAGES, discover
 from surveillance_core.venues.protocols import Discovery
@@ -20,14 +19,13 @@ from surveillance_core.venues.simulated.servers import SimulatedPolymarket
 pytestmark = pytest.mark.asyncio
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
+MakeMarket = Callable[..., dict[str, Any]]
 START_MS = 1_790_000_000_000
 PATH = "/events/keyset"
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=6, cap=True):
-        yield
+def _no_waiting(_: float) -> None:
+    """In place of sleep."""
 
 
 def _venue() -> SimulatedPolymarket:
@@ -36,7 +34,7 @@ def _venue() -> SimulatedPolymarket:
 
 async def _sweep(venue: SimulatedPolymarket, **options: Any) -> Discovery:
     settings: dict[str, Any] = {"page_size": 3} | options
-    with RestClient(venue.http_url, requests_per_second=1e9) as client:
+    with RestClient(venue.http_url, requests_per_second=1e9, sleep=_no_waiting) as client:
         found = await to_thread(lambda: discover(client, NOW, **settings))
     assert len(found.markets) + found.set_aside.total() == found.seen
     return found
@@ -102,7 +100,7 @@ async def test_a_page_that_cannot_be_had_fails_the_sweep() -> None:
             if page == 2:
                 venue.faults.fail_requests(PATH, 500, times=1_000)
 
-        with pytest.raises(VenueError, match="status 500, 6 times in a row"):
+        with pytest.raises(VenueError, match=r"status 500: .*, 6 times in a row"):
             await _sweep(venue, on_page=break_it)
 
 
@@ -159,12 +157,14 @@ async def test_an_answer_that_is_no_listing_fails_the_sweep(body: object) -> Non
         discover(client, NOW)
 
 
-async def test_the_cursor_is_passed_on_and_closed_events_are_not_asked_for() -> None:
+async def test_the_cursor_is_passed_on_and_closed_events_are_not_asked_for(
+    make_market: MakeMarket,
+) -> None:
     asked: list[dict[str, str]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(dict(request.url.params))
-        events = [{"id": str(len(asked)), "markets": [{}]}]
+        events = [{"id": str(len(asked)), "markets": [make_market(len(asked)), {}]}]
         cursor = {"next_cursor": "a+b/c="} if len(asked) == 1 else {"next_cursor": ""}
         return httpx.Response(200, json={"events": events} | cursor)
 
@@ -175,4 +175,14 @@ async def test_the_cursor_is_passed_on_and_closed_events_are_not_asked_for() -> 
         {"closed": "false", "limit": "7"},
         {"closed": "false", "limit": "7", "after_cursor": "a+b/c="},
     ]
-    assert (found.seen, found.pages) == (2, 2)
+    assert (found.seen, found.pages, len(found.markets)) == (4, 2, 2)
+
+
+async def test_a_listing_of_which_nothing_can_be_followed_does_not_replace_the_last_one() -> None:
+    body = {"events": [{"id": "1", "markets": [{"active": False}, {}]}]}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=body))
+    with (
+        RestClient("https://gamma.example", transport=transport) as client,
+        pytest.raises(VenueError, match=r"none of 2 markets .*inactive"),
+    ):
+        discover(client, NOW)
