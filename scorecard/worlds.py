@@ -29,9 +29,8 @@ from surveillance_core.lake.publish import Lake, publish_universe
 from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings, load_settings
 from surveillance_core.simulated_time import receive_time_ns
-from surveillance_core.venues.registry import adapter_of
-from surveillance_core.venues.rest import RestClient
 from surveillance_core.venues.simulated.truth import read_truth
+from surveillance_core.venues.sweep import sweep_venue
 
 SUBJECT = "simulated hours"
 START = datetime(2026, 9, 1, 11, 0, tzinfo=UTC)
@@ -157,12 +156,8 @@ def _overrides(plan: Hours, directory: Path) -> dict[str, object]:
 def _publish_universe(settings: Settings, lake: Lake, venue: Venue) -> None:
     """Today's universe by the venues' calendar, which a scan by the wall's would not write."""
     now = datetime.fromtimestamp(receive_time_ns(settings.mock, time.time_ns()) / 1e9, UTC)
-    table = settings.venues[venue]
-    with RestClient(settings.endpoints(venue).rest_url, requests_per_second=20.0) as client:
-        found = adapter_of(venue).discover(
-            client, now, page_size=table.page_size, max_pages=table.max_pages, on_page=None
-        )
-    publish_universe(lake, venue, now.date(), found.markets, writer="worlds")
+    sweep = sweep_venue(settings, venue, now)
+    publish_universe(lake, venue, now.date(), sweep.markets, writer="worlds")
 
 
 def measure() -> Iterator[Figure]:

@@ -98,8 +98,7 @@ def universe(
             context.log.info("%d pages, %d markets", pages, seen)
 
     settings = source.settings
-    # a key is not needed to list: where there is one, its signer goes in here
-    sweep = sweep_venue(settings, venue, now, signer=None, on_page=report)
+    sweep = sweep_venue(settings, venue, now, on_page=report)
     last = last_universe_size(source.lake, venue, day)
     if last is not None and not config.force:
         try:

@@ -9,6 +9,7 @@ import httpx
 
 from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings
+from surveillance_core.venues.kalshi.credentials import signer_if_any
 from surveillance_core.venues.kalshi.signing import Signer
 from surveillance_core.venues.rest import RestClient, Sign
 
@@ -17,28 +18,26 @@ def venue_client(
     settings: Settings,
     venue: Venue,
     *,
-    signer: Signer | None = None,
     transport: httpx.BaseTransport | None = None,
 ) -> RestClient:
-    """A client of the venue's listing.
+    """A client of the venue's listing; signs every request where a key is configured.
 
-    Parameters
-    ----------
-    signer
-        Signs every request where there is a key; a listing can be had without one.
+    Raises
+    ------
+    ConfigurationError
+        If a key is configured and cannot be used.
     """
-    return _client(settings, venue, settings.endpoints(venue).rest_url, signer, transport)
+    return _client(settings, venue, settings.endpoints(venue).rest_url, transport)
 
 
 def book_client(
     settings: Settings,
     venue: Venue,
     *,
-    signer: Signer | None = None,
     transport: httpx.BaseTransport | None = None,
 ) -> RestClient:
     """A client of the venue's books and rewards, which Polymarket has on a host of its own."""
-    return _client(settings, venue, settings.endpoints(venue).clob_url, signer, transport)
+    return _client(settings, venue, settings.endpoints(venue).clob_url, transport)
 
 
 def signed_by(signer: Signer, now_ms: Callable[[], int] | None = None) -> Sign:
@@ -51,10 +50,10 @@ def _client(
     settings: Settings,
     venue: Venue,
     address: str,
-    signer: Signer | None,
     transport: httpx.BaseTransport | None,
 ) -> RestClient:
     table = settings.venues[venue]
+    signer = signer_if_any(settings) if venue is Venue.KALSHI else None
     return RestClient(
         address,
         requests_per_second=table.requests_per_second,

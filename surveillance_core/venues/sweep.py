@@ -19,7 +19,6 @@ from surveillance_core.markets import Market, Venue
 from surveillance_core.settings import Settings
 from surveillance_core.venues.clients import book_client, venue_client
 from surveillance_core.venues.filters import filter_markets, filters_of
-from surveillance_core.venues.kalshi.signing import Signer
 from surveillance_core.venues.protocols import Discovery
 from surveillance_core.venues.registry import adapter_of
 from surveillance_core.venues.rest import Traffic, VenueError
@@ -63,7 +62,6 @@ def sweep_venue(
     venue: Venue,
     fetched_at: datetime,
     *,
-    signer: Signer | None = None,
     on_page: Callable[[int, int], None] | None = None,
     transport: httpx.BaseTransport | None = None,
 ) -> Sweep:
@@ -77,7 +75,7 @@ def sweep_venue(
     started = time.monotonic()
     table = settings.venues[venue]
     adapter = adapter_of(venue)
-    with venue_client(settings, venue, signer=signer, transport=transport) as client:
+    with venue_client(settings, venue, transport=transport) as client:
         found = adapter.discover(
             client,
             fetched_at,

@@ -50,6 +50,20 @@ def signer_of(settings: Settings) -> Signer:
         ) from None
 
 
+def signer_if_any(settings: Settings) -> Signer | None:
+    """The signer in force, None where no key is configured: a listing can be had without one.
+
+    Raises
+    ------
+    ConfigurationError
+        If a key is configured and cannot be used.
+    """
+    table = settings.venues.kalshi
+    if not settings.mock.enabled and not (table.api_key_id_env or table.private_key_path):
+        return None
+    return signer_of(settings)
+
+
 def simulated_signer(settings: Settings) -> Signer:
     """Signs as the simulated venue expects it; makes the key if nobody has yet.
 
