@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run setup test check format benchmarks scorecard lock audit clean
+.PHONY: run setup test check format benchmarks worlds scorecard lock audit clean
 
-run: setup ## the main job against the simulated venue, Dagster's UI up
+run: setup ## the main job against the simulated venues, Dagster's UI up
 	$(BIN)/surveillance demo
 
 setup: $(READY) ## install into .venv
@@ -36,6 +36,9 @@ format: setup
 benchmarks: setup ## ratios against limits and peers; exits 1 where a bound is missed
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks
+
+worlds: setup ## two simulated hours of three worlds, judged against the truth; exits 1 where one differs
+	$(BIN)/python -m scorecard.worlds
 
 scorecard: setup ## every acceptance figure into docs/scorecard.md; exits 1 where one falls short
 	$(BIN)/python -m scorecard

@@ -49,7 +49,13 @@ class VenueJudgement(msgspec.Struct, kw_only=True):
 
 
 def judge_venue(
-    lake: Lake, venue: Venue, days: Sequence[date], truth: Truth, *, speed: float = 1.0
+    lake: Lake,
+    venue: Venue,
+    days: Sequence[date],
+    truth: Truth,
+    *,
+    speed: float = 1.0,
+    patience: float = 1.0,
 ) -> VenueJudgement:
     """Hold a venue's days against its truth.
 
@@ -60,18 +66,20 @@ def judge_venue(
     speed
         Simulated seconds in one of the wall's: allowances for the way from the venue's sending into
         a row are wall time.
+    patience
+        Factor on those allowances, for runs that keep the machine busy.
     """
     mine = truth.of(venue)
     snapshots = scan_table(lake, SNAPSHOTS, venue, days).frame.collect()
     trades = scan_table(lake, TRADES, venue, days).frame.collect()
     followed = _followed(lake, venue, days)
-    windows = _windows(lake, venue, days, followed, int(EDGE_NS * speed))
+    windows = _windows(lake, venue, days, followed, int(EDGE_NS * speed * patience))
     trusted = followed.filter(pl.col("state") == "trusted")
     hours = float((trusted["end"] - trusted["start"]).sum() or 0) / 3.6e9
     return VenueJudgement(
         venue=venue.value,
         snapshots=snapshots.height,
-        books=compare_books(snapshots, mine, stale_after_ns=int(STALE_AFTER_NS * speed)),
+        books=compare_books(snapshots, mine, stale_after_ns=int(STALE_AFTER_NS * speed * patience)),
         trades=compare_trades(trades, mine, windows=windows),
         covered_hours=round(hours, 3),
     )

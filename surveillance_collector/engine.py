@@ -374,19 +374,18 @@ class Engine:
             changed = state.version != followed.sampled_version
             if not changed and instant - followed.last_row_ns < self._sampling.heartbeat_ns:
                 continue
-            if state.settles_ns > instant:
-                # half-way through a batch: read it when it is whole
-                state.read_when_settled = True
-                self._deferred[asset_id] = followed
-                continue
             self._write(followed, instant)
 
     def _read_deferred(self, now_ns: int) -> None:
-        if not self._deferred:
-            return
-        whole = [f for f in self._deferred.values() if f.state.settles_ns <= now_ns]
-        for followed in sorted(whole, key=lambda f: f.state.settles_ns):
-            self._write(followed, followed.state.settles_ns)
+        while self._deferred:
+            for asset_id, followed in list(self._deferred.items()):
+                if followed.state.settles_ns > now_ns:
+                    self._settle(asset_id, followed, now_ns)
+            whole = [f for f in self._deferred.values() if f.state.settles_ns <= now_ns]
+            if not whole:
+                return
+            for followed in sorted(whole, key=lambda f: f.state.settles_ns):
+                self._write(followed, followed.state.settles_ns)
 
     def _read_settled(self, state: BookState, recv_ns: int) -> None:
         """Called by a channel with a whole book, just before its next batch."""
@@ -401,10 +400,17 @@ class Engine:
         if reason is None:
             changed = state.version != followed.sampled_version
             reason = Reason.CHANGE if changed else Reason.HEARTBEAT
-        state.read_when_settled = False
-        self._deferred.pop(followed.terms.asset_id, None)
+        asset_id = followed.terms.asset_id
         channel = self._channels[followed.conn]
-        events = channel.settle_asset(followed.terms.asset_id, at_ns)
+        events = channel.settle_asset(asset_id, at_ns)
+        if state.settles_ns > at_ns:
+            # half-way through a batch, or what looked whole is half of one: read it when it is
+            state.read_when_settled = True
+            self._deferred[asset_id] = followed
+            self._handle(followed.conn, events, at_ns)
+            return
+        state.read_when_settled = False
+        self._deferred.pop(asset_id, None)
         followed.last_row_ns = at_ns
         followed.sampled_version = state.version
         self.counts["snapshots"] += 1
@@ -412,6 +418,12 @@ class Engine:
         self._check_mirror(followed, channel)
         if events:
             self._handle(followed.conn, events, at_ns)
+
+    def _settle(self, asset_id: str, followed: Followed, now_ns: int) -> None:
+        """Let the channel say whether a waiting book has become whole before its silence ends."""
+        events = self._channels[followed.conn].settle_asset(asset_id, now_ns)
+        if events:
+            self._handle(followed.conn, events, now_ns)
 
     def _check_mirror(self, followed: Followed, channel: MarketChannel) -> None:
         """The second token's book is the first one's mirror, whenever both say the same moment."""

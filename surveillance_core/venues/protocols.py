@@ -222,7 +222,11 @@ class MarketChannel(Protocol):
         ...
 
     def settle_asset(self, asset_id: str, now_ns: int) -> Sequence[ChannelEvent]:
-        """Judge one asset's last batch if it is whole by ``now_ns``; call before reading a book."""
+        """Judge one asset's last batch if it is whole by ``now_ns``; call before reading a book.
+
+        The book may be read if its ``settles_ns`` is not after ``now_ns`` then: what looked whole
+        may turn out not to be.
+        """
         ...
 
 

@@ -324,18 +324,19 @@ def test_a_diverged_book_is_asked_for_again_and_distrusted_since_it_was_last_pro
     for second in (1, 2):
         for frame in market.change(START_MS + second * 1_000, ("BUY", 4_800, second), wrong=True):
             engine.receive("c1", frame, START_NS + second * SECOND)
-    engine.advance(START_NS + 3 * SECOND)
+    # the rest of the second batch is waited for in vain
+    engine.advance(START_NS + 5 * SECOND)
     output = engine.drain()
     assert output.commands == [Resync("c1", (market.asset_id,), "hash_mismatch")]
-    proved, noticed = START_NS + 10 * MS, START_NS + 2_050 * MS
+    proved, noticed = START_NS + 10 * MS, START_NS + 4 * SECOND
     rows = rows_of(output, SNAPSHOTS)
     assert rows[-1]["trust"] == "diverged"
-    engine.receive("c1", market.book_frame(START_MS + 4_000), START_NS + 4 * SECOND)
-    engine.finish(START_NS + 5 * SECOND)
+    engine.receive("c1", market.book_frame(START_MS + 6_000), START_NS + 6 * SECOND)
+    engine.finish(START_NS + 7 * SECOND)
     states = _states(output.rows + engine.drain().rows)
     distrusted = [(start, end) for start, end, state, _ in states if state == "untrusted"]
-    assert (_us(proved), _us(START_NS + 4 * SECOND)) in distrusted
-    assert states[-1] == (_us(4 * SECOND + START_NS), _us(START_NS + 5 * SECOND), "trusted", None)
+    assert (_us(proved), _us(START_NS + 6 * SECOND)) in distrusted
+    assert states[-1] == (_us(6 * SECOND + START_NS), _us(START_NS + 7 * SECOND), "trusted", None)
     assert noticed > proved
 
 

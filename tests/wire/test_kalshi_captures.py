@@ -12,8 +12,14 @@ import pytest
 
 from surveillance_core.books import OrderBook, Trust
 from surveillance_core.venues.captures import CaptureRecord, Connected, FrameRecord, read_capture
-from surveillance_core.venues.kalshi.channel import KalshiChannel
-from surveillance_core.venues.protocols import ChannelEvent, Doubted, Opened, Rejected
+from surveillance_core.venues.kalshi.channel import QUIET_GAPS, KalshiChannel
+from surveillance_core.venues.protocols import (
+    BATCH_GAP_NS,
+    ChannelEvent,
+    Doubted,
+    Opened,
+    Rejected,
+)
 
 CHECKED = {
     "kxbtc15m_book_ticker_2026-05-11_A": (1, 1, (29, 21)),
@@ -186,3 +192,25 @@ def test_the_transition_spelled_a_book_three_times(shared: Path) -> None:
         books.append(channel.states[body["market_ticker"]].book)
     assert books[0].bids
     assert books[0] == books[1] == books[2]
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_changes_of_one_time_are_one_run_and_end_before_the_channel_reads(
+    shared: Path, name: str
+) -> None:
+    """What a book is read by: only silence or the next change ends a run of one time."""
+    last: dict[tuple[int, str, str], tuple[int, int]] = {}
+    for record in _records(shared, name):
+        if isinstance(record, Connected):
+            last.clear()
+        if not isinstance(record, FrameRecord):
+            continue
+        frame = json.loads(record.frame)
+        if frame["type"] != "orderbook_delta":
+            continue
+        run = (frame["sid"], frame["msg"]["market_ticker"], frame["msg"]["ts"])
+        if run in last:
+            seq, recv_ns = last[run]
+            assert frame["seq"] == seq + 1
+            assert record.recv_ns - recv_ns < QUIET_GAPS * BATCH_GAP_NS
+        last[run] = (frame["seq"], record.recv_ns)

@@ -72,6 +72,14 @@ from surveillance_core.venues.recent import RecentKeys
 
 _OF_BOOKS = (Snapshot, Delta)
 
+QUIET_GAPS = 40
+"""Silences of a batch after which a run of changes with one time is taken to be whole.
+
+In the recordings the frames of a run follow each other without a gap in their numbers, up to 143 ms
+apart: the next frame of the stream ends it, whichever market that is of, and only where none comes
+has silence to.
+"""
+
 
 class KalshiChannel:
     """State of one connection; see ``protocols.MarketChannel``.
@@ -112,7 +120,7 @@ class KalshiChannel:
         self.sequence = self._sequence.tally
         self._on_settled = on_settled
         self._use_yes_price = use_yes_price
-        self._batch_gap_ns = batch_gap_ns
+        self._quiet_ns = QUIET_GAPS * batch_gap_ns
         self.commands = Subscriptions(use_yes_price=use_yes_price)
         """Frames to send; see ``protocols.ConnectionCommands``."""
         self._by_ticker: dict[str, KalshiBook] = {}
@@ -194,7 +202,7 @@ class KalshiChannel:
         state.version += 1
         state.seq = seq
         state.changed_ns = recv_ns
-        state.settles_ns = recv_ns + self._batch_gap_ns
+        state.settles_ns = recv_ns + self._quiet_ns
         state.ts_venue_ms = body.ts_ms
         return ()
 
@@ -228,8 +236,14 @@ class KalshiChannel:
     def settle_asset(self, asset_id: str, now_ns: int) -> Sequence[ChannelEvent]:
         """Judge one asset's last engine event if it is whole by ``now_ns``."""
         state = self.states[asset_id]
-        if state.pending and state.settles_ns <= now_ns:
-            self._close_batch(state, now_ns)
+        if not state.pending:
+            return ()
+        stream = None if state.sid is None else self._streams.get(state.sid)
+        if stream is not None and (stream.expected or 0) > state.seq + 1:
+            # the stream has gone on to something else since
+            state.settles_ns = min(state.settles_ns, max(state.changed_ns, stream.heard_ns))
+        if state.settles_ns <= now_ns:
+            self._close_batch(state, state.settles_ns)
         return ()
 
     def _apply(
@@ -337,7 +351,7 @@ class KalshiChannel:
         state.version += 1
         state.seq = state.seq + 1 if message.seq is None else message.seq
         state.changed_ns = recv_ns
-        state.settles_ns = recv_ns if stamp is None else recv_ns + self._batch_gap_ns
+        state.settles_ns = recv_ns if stamp is None else recv_ns + self._quiet_ns
         state.ts_venue_ms = venue_ms(body.ts_ms, body.ts)
 
     def _refuse_negative(self, state: KalshiBook) -> Sequence[ChannelEvent]:
@@ -388,6 +402,7 @@ class KalshiChannel:
 
     def _close_batch(self, state: KalshiBook, recv_ns: int) -> None:
         """The engine event is whole: judge it, then let a waiting reader have it."""
+        state.settles_ns = min(state.settles_ns, recv_ns)
         if state.pending:
             state.pending = False
             if state.crosses():

@@ -59,7 +59,7 @@ def signer_if_any(settings: Settings) -> Signer | None:
         If a key is configured and cannot be used.
     """
     table = settings.venues.kalshi
-    if not settings.mock.enabled and not (table.api_key_id_env or table.private_key_path):
+    if not settings.mock.enabled and not table.private_key_path:
         return None
     return signer_of(settings)
 

@@ -89,14 +89,18 @@ class PolymarketChannel(BookJudge):
         batch_gap_ns: int = BATCH_GAP_NS,
         recipe: Recipe | None = None,
     ) -> None:
-        super().__init__(on_settled, hash_interval_ns=hash_interval_ns, recipe=recipe)
+        super().__init__(
+            on_settled,
+            hash_interval_ns=hash_interval_ns,
+            recipe=recipe,
+            batch_gap_ns=batch_gap_ns,
+        )
         self._messages: Counter[str] = Counter()
         self._price_changes = 0
         """The commonest message's count, kept apart because a counter costs as much as a change."""
         self.ignored: Counter[str] = Counter()
         self.commands = Subscriptions()
         """Frames to send; see ``protocols.ConnectionCommands``."""
-        self._batch_gap_ns = batch_gap_ns
         self._prints = RecentKeys()
         self._unused: list[ChannelEvent] = []
         """An empty list, kept for the next message that has something to tell."""
@@ -151,7 +155,7 @@ class PolymarketChannel(BookJudge):
         events: list[ChannelEvent] = []
         state = self.states[asset_id]
         if state.pending and state.settles_ns <= now_ns:
-            self._close_batch(state, now_ns, events)
+            self._end_silent_batch(state, now_ns, events)
         return events
 
     def _apply(

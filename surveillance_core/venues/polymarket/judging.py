@@ -10,6 +10,7 @@ from surveillance_core.books import TICKS_PER_DOLLAR, Trust
 from surveillance_core.venues.polymarket.book import PolymarketBook
 from surveillance_core.venues.polymarket.integrity import Recipe, recipes_at
 from surveillance_core.venues.protocols import (
+    BATCH_GAP_NS,
     ChannelEvent,
     Doubted,
     IntegrityTally,
@@ -17,6 +18,9 @@ from surveillance_core.venues.protocols import (
 )
 
 _MISMATCHES_TO_DIVERGE = 2
+
+PATIENCE_GAPS = 40
+"""Silences of a batch for which a book whose hash does not fit is taken to be half of one."""
 
 
 class BookJudge:
@@ -31,6 +35,8 @@ class BookJudge:
     recipe
         The only recipe the hashes may follow; None where the frames' time and the hashes
         themselves are to tell.
+    batch_gap_ns
+        Silence after which a batch is taken to be whole, if its hash does not contradict.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class BookJudge:
         *,
         hash_interval_ns: int = 0,
         recipe: Recipe | None = None,
+        batch_gap_ns: int = BATCH_GAP_NS,
     ) -> None:
         self.states: dict[str, PolymarketBook] = {}
         self.hashes = IntegrityTally()
@@ -48,9 +55,31 @@ class BookJudge:
         self._told = recipe
         self._on_settled = on_settled
         self._hash_interval_ns = hash_interval_ns
+        self._batch_gap_ns = batch_gap_ns
+
+    def _end_silent_batch(
+        self, state: PolymarketBook, now_ns: int, events: list[ChannelEvent]
+    ) -> None:
+        """Close a batch that nothing has followed, unless its hash says that half is missing.
+
+        Silence alone proves little: a batch may be torn apart on its way. Within two seconds of
+        its last message a hash that does not fit is taken for that, and the book settles later.
+        """
+        patient_until_ns = state.changed_ns + PATIENCE_GAPS * self._batch_gap_ns
+        if now_ns < patient_until_ns and self._contradicts(state):
+            state.settles_ns = min(now_ns + self._batch_gap_ns, patient_until_ns)
+            return
+        self._close_batch(state, now_ns, events)
+
+    def _contradicts(self, state: PolymarketBook) -> bool:
+        """Whether the batch's hash is known to be another book's; counts nothing."""
+        if self.recipe is None or not state.batch_hash or not state.wire_terms.covers(self.recipe):
+            return False
+        return state.last_trade_that_fits(self.recipe) is None
 
     def _close_batch(self, state: PolymarketBook, recv_ns: int, events: list[ChannelEvent]) -> None:
         """The batch is whole: judge it, then let a waiting reader have it."""
+        state.settles_ns = min(state.settles_ns, recv_ns)
         if state.pending:
             state.pending = False
             if state.highest_bid >= state.lowest_ask and state.crosses():

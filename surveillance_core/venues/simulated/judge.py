@@ -175,10 +175,12 @@ class _Replay:
         opening = truth.markets[market]
         self.outcome = outcome
         self._yes = yes
-        self._batches = truth.batches.get(market, [])
+        self._any_time = opening.venue is Venue.KALSHI
+        batches = truth.batches.get(market, [])
+        # a new price grid changes no level, and on Kalshi it is not told with the book
+        self._batches = [b for b in batches if b.changes] if self._any_time else batches
         self._times = [batch.ts_ms for batch in self._batches]
         self._opened_ms = opening.ts_ms
-        self._any_time = opening.venue is Venue.KALSHI
         self._bids, self._asks = dict(opening.bids), dict(opening.asks)
         self._applied = 0
 

@@ -544,6 +544,8 @@ def test_the_short_way_of_a_change_and_the_long_one_are_the_same(
         slots = (slot for kind in type(one).__mro__ for slot in getattr(kind, "__slots__", ()))
         bounds = ("highest_bid", "lowest_ask", "terms")
         for slot in (slot for slot in slots if slot not in bounds):
+            if slot == "settles_ns" and not one.opened:
+                continue  # when a book may be read that may not be read
             assert getattr(one, slot) == getattr(other, slot), slot
     assert short.channel.messages == long.channel.messages
     assert short.channel.ignored == long.channel.ignored

@@ -20,6 +20,7 @@ from surveillance_core.venues.polymarket.channel import (
     TYPES_NAMED,
     PolymarketChannel,
 )
+from surveillance_core.venues.polymarket.judging import PATIENCE_GAPS
 from surveillance_core.venues.protocols import (
     LATEST_MS,
     AssetTerms,
@@ -219,6 +220,34 @@ def test_a_batch_is_whole_after_its_silence(line: Line, token: Token) -> None:
     assert line.channel.hashes.due == 1
     line.channel.settle_asset(YES, line.now_ns + BATCH_GAP_NS)
     assert line.channel.hashes.due == 2
+
+
+def test_a_batch_torn_apart_is_waited_for_because_its_hash_says_so(
+    line: Line, token: Token
+) -> None:
+    first, second = token.batch(T0 + 1, ("BUY", "0.48", "1"), ("BUY", "0.47", "9"))
+    line.send(first)
+    judged = line.channel.hashes.due
+    at_ns = line.now_ns + BATCH_GAP_NS
+    while at_ns < line.now_ns + PATIENCE_GAPS * BATCH_GAP_NS:
+        # silent for long enough, and yet half of it: not to be read, and no mismatch
+        line.channel.settle_asset(YES, at_ns)
+        assert at_ns < line[YES].settles_ns <= at_ns + BATCH_GAP_NS
+        at_ns = line[YES].settles_ns
+    assert line.channel.hashes.due == judged
+    line.channel.receive(json.dumps(second), line.now_ns + 300_000_000)
+    line.channel.settle_asset(YES, line[YES].settles_ns)
+    assert line[YES].book == token.book
+    assert (line.channel.hashes.due, line.channel.hashes.mismatched) == (judged + 1, 0)
+    assert line[YES].trust is Trust.VERIFIED
+
+
+def test_patience_with_a_batch_ends_and_a_loss_is_called_one(line: Line, token: Token) -> None:
+    first, _ = token.batch(T0 + 1, ("BUY", "0.48", "1"), ("BUY", "0.47", "9"))
+    line.send(first)
+    line.channel.settle_asset(YES, line.now_ns + PATIENCE_GAPS * BATCH_GAP_NS)
+    assert line.channel.hashes.mismatched == 1
+    assert line[YES].settles_ns <= line.now_ns + PATIENCE_GAPS * BATCH_GAP_NS
 
 
 def test_a_book_crossed_inside_a_batch_is_not_a_crossed_book(line: Line, token: Token) -> None:
