@@ -284,6 +284,10 @@ class FrameEncoder:
                 # the venue repeats a frame now and then
                 frames.append(frame)
 
+    def print_of(self, event: EngineEvent) -> WireFrame:
+        """A fill's print, due some time after its batch; raises ``ValueError`` without a fill."""
+        return self._print(self._spelled(event.market), event)
+
     def _print(self, spelled: _Spelled, event: EngineEvent) -> WireFrame:
         trade = event.trade
         if trade is None:

@@ -141,6 +141,9 @@ class WorldSource:
             if isinstance(event, EngineEvent):
                 if self._wants(event.market):
                     yield from self._queue.put(self._encoder.encode(event), event.ts_ms)
+                elif event.trade is not None:
+                    # somebody may subscribe before it is printed
+                    yield from self._queue.put([self._encoder.print_of(event)], event.ts_ms)
             elif isinstance(event, MarketAnnounced):
                 yield self._encoder.announce(event.market, event.ts_ms)
             elif isinstance(event, MarketResolved):

@@ -100,3 +100,18 @@ def test_reward_pools_are_paged_to_their_end() -> None:
     with_pool = [m.market_id for m in world.tradable if m.rewards is not None]
     assert seen == with_pool
     assert pages == -(-len(with_pool) // 500) > 1
+
+
+def test_a_fill_that_nobody_followed_is_printed_for_whoever_subscribes_in_time() -> None:
+    followed: set[str] = set()
+    world = World(3, 10, start_ms=START_MS, events_per_second=50, trade_share=0.3)
+    source = WorldSource(world, followed.__contains__)
+    fills, printed = 0, 0
+    for to_ms in range(START_MS, START_MS + 20_000, 20):
+        events = world.advance(to_ms)
+        fills += sum(getattr(event, "trade", None) is not None for event in events)
+        for frame in source.frames_of(events, to_ms):
+            assert json.loads(frame.text)["event_type"] == "last_trade_price"
+            printed += 1
+    assert fills - 5 <= printed <= fills
+    assert fills > 50
