@@ -50,6 +50,7 @@ UNITS = 10_000
 
 _TICKS_PER_CENT = TICKS_PER_DOLLAR // 100
 FLOAT_UNITS = float(UNITS)
+MOST_UNITS = MOST_CONTRACTS * FLOAT_UNITS
 TO_WHOLE = 1.5 * 2.0**52
 """Added to the units of up to ``MOST_CONTRACTS`` and taken away again, it leaves the nearest whole
 number of them: floats beside it are a unit apart. The same as ``round``, without a call."""
@@ -146,27 +147,46 @@ def level_units(
 
 
 class KalshiBook(BookState):
-    """A book with its stream and the engine event that is changing it."""
+    """A book with its stream and the engine event that is changing it.
+
+    A change writes down its number and its times as they came and nothing that follows from them:
+    what is kept for each change is taken out of cold memory by the next. The version, the moment
+    at which the book may be read and the venue's time in milliseconds are made when asked for.
+
+    Parameters
+    ----------
+    quiet_ns
+        Silence after which the engine event is taken to be whole.
+    """
 
     __slots__ = (
+        "_settled_ns",
+        "_stated_ms",
+        "_version_ahead",
+        "asks",
         "batch_ts",
+        "bids",
         "highest_bid",
         "lowest_ask",
         "pending",
         "proved_ns",
+        "quiet_ns",
         "sid",
         "terms",
     )
 
-    def __init__(self, terms: AssetTerms) -> None:
-        super().__init__(terms.market_id, terms.asset_id, terms.tick)
-        self.terms = terms
-        self.sid: int | None = None
-        """The stream that carries the book, None until it has said so."""
-        self.batch_ts: str | int | None = None
-        """The venue's time of the changes being applied: one engine event."""
+    def __init__(self, terms: AssetTerms, quiet_ns: int) -> None:
+        self.quiet_ns = quiet_ns
         self.pending = False
         """Whether the engine event has still to be judged whole."""
+        self.batch_ts: str | int | None = None
+        """The venue's time of the changes being applied: one engine event."""
+        self._version_ahead = 0
+        super().__init__(terms.market_id, terms.asset_id, terms.tick)
+        self.terms = terms
+        self.bids, self.asks = self.book.bids, self.book.asks
+        self.sid: int | None = None
+        """The stream that carries the book, None until it has said so."""
         self.proved_ns = 0
         """When the last snapshot agreed with the book or replaced it."""
         self.highest_bid = TICKS_PER_DOLLAR
@@ -174,9 +194,49 @@ class KalshiBook(BookState):
         self.lowest_ask = 0
         """No ask is below this tick."""
 
+    @property
+    def version(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Rises with every change of the book."""
+        return self.seq + self._version_ahead
+
+    @version.setter
+    def version(self, version: int) -> None:
+        self._version_ahead = version - getattr(self, "seq", 0)
+
+    def renumber(self, seq: int) -> None:
+        """Take a number that is no change of the book."""
+        version = self.version
+        self.seq = seq
+        self.version = version
+
+    @property
+    def settles_ns(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Until then the book may be half-way through an engine event."""
+        if self.pending and self.batch_ts is not None:
+            return self.changed_ns + self.quiet_ns
+        return self._settled_ns
+
+    @settles_ns.setter
+    def settles_ns(self, settles_ns: int) -> None:
+        self._settled_ns = settles_ns
+
+    @property
+    def ts_venue_ms(self) -> int | None:
+        """The venue's time of the last change, or when it sent the book; milliseconds."""
+        if isinstance(self.batch_ts, str):
+            return venue_ms(None, self.batch_ts)
+        return self._stated_ms
+
+    @ts_venue_ms.setter
+    def ts_venue_ms(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, stated_ms: int | None
+    ) -> None:
+        self._stated_ms = stated_ms
+
     def replace(self, book: OrderBook) -> None:
         """Take a whole book."""
         self.book = book
+        self.bids, self.asks = book.bids, book.asks
         self.highest_bid, self.lowest_ask = TICKS_PER_DOLLAR, 0
 
     def apply_delta(self, side: str, tick: int, units: int) -> bool:
@@ -242,17 +302,38 @@ def yes_level(side: str, tick: int, *, use_yes_price: bool) -> tuple[str, int]:
 
 def book_of(body: SnapshotBody, *, use_yes_price: bool) -> OrderBook | None:
     """The whole book a snapshot states, None if any level of it is not a level."""
-    yes = level_units(body.yes_dollars_fp, body.yes_dollars, body.yes)
-    no = level_units(body.no_dollars_fp, body.no_dollars, body.no)
-    if yes is None or no is None:
+    bids = _plain_side(body.yes_dollars_fp, turned=False)
+    if bids is None:
+        yes = level_units(body.yes_dollars_fp, body.yes_dollars, body.yes)
+        bids = None if yes is None else {tick: units / UNITS for tick, units in yes.items()}
+    asks = _plain_side(body.no_dollars_fp, turned=not use_yes_price)
+    if asks is None:
+        no = level_units(body.no_dollars_fp, body.no_dollars, body.no)
+        asks = (
+            None
+            if no is None
+            else {
+                yes_level("no", tick, use_yes_price=use_yes_price)[1]: units / UNITS
+                for tick, units in no.items()
+            }
+        )
+    return None if bids is None or asks is None else OrderBook(bids, asks)
+
+
+def _plain_side(levels: list[DollarLevel] | None, *, turned: bool) -> dict[int, float] | None:
+    """One side in today's spelling at prices of YES; None where it has to be looked at closely."""
+    if levels is None:
         return None
-    return OrderBook(
-        {tick: units / UNITS for tick, units in yes.items()},
-        {
-            yes_level("no", tick, use_yes_price=use_yes_price)[1]: units / UNITS
-            for tick, units in no.items()
-        },
-    )
+    side: dict[int, float] = {}
+    for price, size in levels:
+        tick = SEEN_TICK_OF.get(price)
+        units = size * FLOAT_UNITS
+        whole = units + TO_WHOLE - TO_WHOLE
+        if tick is None or not 0.0 <= whole < MOST_UNITS or not -0.01 < units - whole < 0.01:
+            return None
+        if whole:
+            side[COMPLEMENT[tick] if turned else tick] = whole / FLOAT_UNITS
+    return side
 
 
 def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:

@@ -14,8 +14,6 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 
-from surveillance_core.venues.protocols import LATEST_MS
-
 MARKETS_A_COMMAND = 400
 """Tickers in one command; the venue's own limit (error 26) is not published."""
 
@@ -223,25 +221,23 @@ decode_frame = msgspec.json.Decoder(Message, strict=False).decode
 
 
 class PlainDeltaBody(msgspec.Struct, gc=False):
-    """A change in today's spelling, every member there and none out of bounds."""
+    """A change in today's spelling, every member there; who uses it looks at the bounds."""
 
     market_ticker: str
     price_dollars: str
-    delta_fp: Annotated[float, msgspec.Meta(gt=-MOST_CONTRACTS, lt=MOST_CONTRACTS)]
+    delta_fp: float
     side: Literal["yes", "no"]
     ts: str
-    ts_ms: Annotated[int, msgspec.Meta(ge=0, le=LATEST_MS)]
 
 
 class PlainDelta(msgspec.Struct, gc=False):
     """The commonest frame by far, decoded without a choice among types and spellings.
 
-    The type is a member like the others: a tag may be missing where there is no choice to make.
+    Only for frames that begin as one, and whose numbers are compared with ones that are known.
     """
 
-    type: Literal["orderbook_delta"]
-    sid: Numbering
-    seq: Numbering
+    sid: int
+    seq: int
     msg: PlainDeltaBody
 
 

@@ -161,18 +161,19 @@ class PolymarketChannel(BookJudge):
     def _apply(
         self, message: Message, recv_ns: int, events: list[ChannelEvent], frame: bytes | str
     ) -> None:
+        # by exact type: asking for an instance of a struct's class takes a third of a microsecond
         self._messages[TYPE_NAMES[type(message)]] += 1
-        if isinstance(message, PriceChanges):
+        if type(message) is PriceChanges:
             events += self._apply_changes(message, recv_ns, frame)
-        elif isinstance(message, BookMessage):
+        elif type(message) is BookMessage:
             self._replace_book(message, recv_ns, events, frame)
-        elif isinstance(message, LastTradePrice):
+        elif type(message) is LastTradePrice:
             self._take_print(message, events, frame)
-        elif isinstance(message, TickSizeChange):
+        elif type(message) is TickSizeChange:
             self._change_tick(message, recv_ns, events, frame)
-        elif isinstance(message, NewMarket):
+        elif type(message) is NewMarket:
             events.append(MarketListed(message.market, message.question, message.timestamp))
-        elif isinstance(message, ResolvedMarket):
+        elif type(message) is ResolvedMarket:
             events.append(
                 MarketResolved(
                     message.market,

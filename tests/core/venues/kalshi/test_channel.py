@@ -156,7 +156,7 @@ def test_a_snapshots_only_time_is_when_it_was_sent() -> None:
     line.send(line.book("A") | {"sending_ts_ms": T0 + 7, "id": 4}, line.book("B"))
     assert line.state("A").ts_venue_ms == T0 + 7
     assert line.state("B").ts_venue_ms is None
-    change = line.change("yes", "0.4700", "1.00", ts="2026-10-06T12:00:00.000001Z", ts_ms=T0 + 8)
+    change = line.change("yes", "0.4700", "1.00", ts="2026-09-01T12:00:00.008001Z", ts_ms=T0 + 8)
     line.send(change | {"sending_ts_ms": T0 + 9})
     assert line.state("A").ts_venue_ms == T0 + 8, "a change has the engine's own time"
     line.send(line.book("B") | {"sending_ts_ms": -1})
