@@ -52,10 +52,13 @@ class _Entry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     seconds: float = 0.0
     frames: int = 1
     times: int = 1
+    after: int = 0
+    """Requests that pass before."""
     code: int = 1006
     status: int = 500
     retry_after: float | None = None
     path: str = "/"
+    """Beginning of the paths that are met, below the interface's root."""
     frame: str = ""
 
 
@@ -123,6 +126,7 @@ def _fault(entry: _Entry) -> Fault:
                 path=entry.path,
                 kind=RestKind(kind.removeprefix("rest_")),
                 times=entry.times,
+                after=entry.after,
                 status=entry.status,
                 retry_after=entry.retry_after,
             )

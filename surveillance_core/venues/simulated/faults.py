@@ -28,6 +28,8 @@ class RestFault(msgspec.Struct, kw_only=True):
     path: str
     kind: RestKind
     times: int
+    after: int = 0
+    """Requests that pass before."""
     status: int = 500
     retry_after: float | None = None
     """Seconds for the ``Retry-After`` header; None leaves the header out."""
@@ -184,7 +186,9 @@ class Faults:
     def take_rest(self, path: str) -> RestFault | None:
         """The fault this request meets, counted off."""
         for fault in self._rest:
-            if path.startswith(fault.path) and fault.times > 0:
+            if path.startswith(fault.path) and fault.after > 0:
+                fault.after -= 1
+            elif path.startswith(fault.path) and fault.times > 0:
                 fault.times -= 1
                 if not fault.times:
                     self._rest.remove(fault)

@@ -33,9 +33,10 @@ code = 1012
 venue = "kalshi"
 at_seconds = 1
 kind = "rest_status"
-path = "/trade-api/v2/events"
+path = "/events"
 status = 503
 times = 2
+after = 1
 
 [[fault]]
 venue = "kalshi"
@@ -57,8 +58,9 @@ def test_faults_happen_at_their_time_and_once() -> None:
     assert polymarket.take_socket() == []
     kalshi.meet(START_MS + 10_000)
     assert kalshi.take_stream() == [Skip(3)]
-    answers = [kalshi.take_rest("/trade-api/v2/events") for _ in range(3)]
-    assert [fault and fault.status for fault in answers] == [503, 503, None]
+    assert kalshi.take_rest("/markets") is None
+    answers = [kalshi.take_rest("/events") for _ in range(4)]
+    assert [fault and fault.status for fault in answers] == [None, 503, 503, None]
     assert [kalshi.take_handshake() for _ in range(3)] == [429, 429, None]
 
 
