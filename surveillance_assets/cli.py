@@ -92,7 +92,10 @@ def demo(
         def say(line: str) -> None:
             if not json_output:
                 console.print(
-                    f"{datetime.now(UTC):%H:%M:%S}  {line}", markup=False, highlight=False
+                    f"{datetime.now(UTC):%H:%M:%S}  {line}",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
                 )
 
         say(f"lake               {plan.data_dir}")
