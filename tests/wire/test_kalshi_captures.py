@@ -12,7 +12,8 @@ import pytest
 
 from surveillance_core.books import OrderBook, Trust
 from surveillance_core.venues.captures import CaptureRecord, Connected, FrameRecord, read_capture
-from surveillance_core.venues.kalshi.channel import QUIET_GAPS, KalshiChannel
+from surveillance_core.venues.kalshi.channel import KalshiChannel
+from surveillance_core.venues.kalshi.judging import QUIET_GAPS
 from surveillance_core.venues.protocols import (
     BATCH_GAP_NS,
     ChannelEvent,

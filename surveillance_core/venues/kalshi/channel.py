@@ -31,7 +31,7 @@ from surveillance_core.venues.kalshi.book import (
     venue_ms,
     yes_level,
 )
-from surveillance_core.venues.kalshi.integrity import SequenceTracker, TickerTally, Verdict
+from surveillance_core.venues.kalshi.judging import QUIET_GAPS, BookJudge
 from surveillance_core.venues.kalshi.salvage import (
     Broken,
     Tolerated,
@@ -42,7 +42,6 @@ from surveillance_core.venues.kalshi.salvage import (
 from surveillance_core.venues.kalshi.subscriptions import Subscriptions
 from surveillance_core.venues.kalshi.wire import (
     BOOK_CHANNEL,
-    TERMINAL_ERRORS,
     TYPE_NAMES,
     Delta,
     ErrorMessage,
@@ -57,13 +56,11 @@ from surveillance_core.venues.kalshi.wire import (
     Unsubscribed,
     decode_frame,
     decode_plain_delta,
-    listed_markets,
 )
 from surveillance_core.venues.protocols import (
     BATCH_GAP_NS,
     AssetTerms,
     ChannelEvent,
-    Doubted,
     IntegrityTally,
     Opened,
     SettledReader,
@@ -76,16 +73,8 @@ DELTA_HEADS = frozenset({'{"type":"orderbook_delta",', b'{"type":"orderbook_delt
 
 DELTA_HEAD = 26
 
-QUIET_GAPS = 40
-"""Silences of a batch after which a run of changes with one time is taken to be whole.
 
-In the recordings the frames of a run follow each other without a gap in their numbers, up to 143 ms
-apart: the next frame of the stream ends it, whichever market that is of, and only where none comes
-has silence to.
-"""
-
-
-class KalshiChannel:
+class KalshiChannel(BookJudge):
     """State of one connection; see ``protocols.MarketChannel``.
 
     Assets are outcomes; the first one's id stands for the market, whose ticker is its market id.
@@ -108,26 +97,14 @@ class KalshiChannel:
         use_yes_price: bool = False,
         batch_gap_ns: int = BATCH_GAP_NS,
     ) -> None:
-        self.states: dict[str, KalshiBook] = {}
+        commands = Subscriptions(use_yes_price=use_yes_price)
+        super().__init__(on_settled, commands, quiet_ns=QUIET_GAPS * batch_gap_ns)
+        self._use_yes_price = use_yes_price
         self._messages: Counter[str] = Counter()
         self._deltas = 0
         """The commonest message's count, kept apart because a counter costs as much as a change."""
-        self.ignored: Counter[str] = Counter()
         self.hashes = IntegrityTally()
         """The venue has no book hash: always empty."""
-        self.crossed_at_batch_end = 0
-        self.negative_levels = 0
-        """Changes that would have left less than nothing at a level of a trusted book."""
-        self.tickers = TickerTally()
-        self._sequence = SequenceTracker()
-        self._streams = self._sequence.streams
-        self.sequence = self._sequence.tally
-        self._on_settled = on_settled
-        self._use_yes_price = use_yes_price
-        self._quiet_ns = QUIET_GAPS * batch_gap_ns
-        self.commands = Subscriptions(use_yes_price=use_yes_price)
-        """Frames to send; see ``protocols.ConnectionCommands``."""
-        self._by_ticker: dict[str, KalshiBook] = {}
         self._prints = RecentKeys()
 
     # ── assets ───────────────────────────────────────────────────────────────────────────────
@@ -229,26 +206,6 @@ class KalshiChannel:
             seen["orderbook_delta"] += self._deltas
         return seen
 
-    def settle(self, recv_ns: int) -> Sequence[ChannelEvent]:
-        """Judge every engine event as it stands: the input has ended."""
-        for state in self.states.values():
-            self._close_batch(state, recv_ns)
-        return ()
-
-    def settle_asset(self, asset_id: str, now_ns: int) -> Sequence[ChannelEvent]:
-        """Judge one asset's last engine event if it is whole by ``now_ns``."""
-        state = self.states[asset_id]
-        if not state.pending:
-            return ()
-        stream = None if state.sid is None else self._streams.get(state.sid)
-        settles_ns = state.settles_ns
-        if stream is not None and (stream.expected or 0) > state.seq + 1:
-            # the stream has gone on to something else since
-            settles_ns = min(settles_ns, max(state.changed_ns, stream.heard_ns))
-        if settles_ns <= now_ns:
-            self._close_batch(state, settles_ns)
-        return ()
-
     def _apply(
         self, message: Message, recv_ns: int, events: list[ChannelEvent], frame: bytes | str
     ) -> None:
@@ -299,27 +256,6 @@ class KalshiChannel:
         elif (state := self._by_ticker.get(found.ticker)) is not None:
             self._doubt(state, found.reason, recv_ns, events)
 
-    def _in_order(
-        self, sid: int | None, seq: int | None, recv_ns: int, events: list[ChannelEvent]
-    ) -> bool:
-        """Whether the frame may be used; a hole before it takes the stream's books down."""
-        if sid is None or seq is None:
-            return True
-        stream = self._streams.get(sid)
-        if stream is not None and seq == stream.expected:
-            stream.expected, stream.heard_ns, stream.old_run = seq + 1, recv_ns, 0
-            return True
-        verdict = self._sequence.observe(sid, seq, recv_ns)
-        if verdict is Verdict.IN_ORDER:
-            return True
-        if verdict is not Verdict.GAP:
-            self.ignored[verdict.value] += 1
-            return False
-        whole_ns = self._sequence.heard_ns(sid, recv_ns)
-        self._sequence.resume(sid, recv_ns)
-        self._doubt_stream(sid, verdict.value, whole_ns, events)
-        return True
-
     # ── books ────────────────────────────────────────────────────────────────────────────────
 
     def _apply_delta(
@@ -355,12 +291,6 @@ class KalshiChannel:
         state.seq = state.seq + 1 if message.seq is None else message.seq
         state.changed_ns = state.settles_ns = recv_ns
         state.ts_venue_ms = venue_ms(body.ts_ms, body.ts)
-
-    def _refuse_negative(self, state: KalshiBook) -> Sequence[ChannelEvent]:
-        events: list[ChannelEvent] = []
-        self.negative_levels += 1
-        self._doubt(state, "negative_level", state.proved_ns, events)
-        return events
 
     def _replace_book(
         self, message: Snapshot, recv_ns: int, events: list[ChannelEvent], frame: bytes | str
@@ -402,36 +332,6 @@ class KalshiChannel:
         if reopened:
             events.append(Opened(state.asset_id))
 
-    def _close_batch(self, state: KalshiBook, recv_ns: int) -> None:
-        """The engine event is whole: judge it, then let a waiting reader have it."""
-        if state.pending:
-            state.settles_ns = min(state.settles_ns, recv_ns)
-            state.pending = False
-            if state.crosses():
-                self.crossed_at_batch_end += 1
-        if state.read_when_settled and state.opened and self._on_settled is not None:
-            self._on_settled(state, recv_ns)
-
-    def _doubt(
-        self, state: KalshiBook, cause: str, since_ns: int, events: list[ChannelEvent]
-    ) -> None:
-        """Close the book: signed changes on a wrong one only keep it wrong."""
-        if state.trust is Trust.DIVERGED:
-            return
-        state.trust = Trust.DIVERGED
-        state.opened = state.pending = False
-        state.version += 1
-        events.append(Doubted(state.asset_id, cause, since_ns))
-
-    def _doubt_stream(
-        self, sid: int | None, cause: str, since_ns: int, events: list[ChannelEvent]
-    ) -> None:
-        """Doubt every book of a stream, and those that may still come on it; None for all."""
-        carries_books = sid is None or self.commands.carries_books(sid)
-        for state in self._by_ticker.values():
-            if sid is None or state.sid == sid or (state.sid is None and carries_books):
-                self._doubt(state, cause, since_ns, events)
-
     def _take_print(self, body: TradeBody, events: list[ChannelEvent], frame: bytes | str) -> None:
         state = self._by_ticker.get(body.market_ticker)
         if state is None:
@@ -448,16 +348,6 @@ class KalshiChannel:
         if body.is_block_trade:
             self.ignored["block_trade"] += 1
         events.append(trade)
-
-    def _compare_top(self, message: Ticker) -> None:
-        state = self._by_ticker.get(message.msg.market_ticker)
-        if state is None:
-            self.ignored["asset_not_followed"] += 1
-            return
-        agreed = state.agrees_with(message.msg) if state.opened else None
-        if agreed is not None:
-            self.tickers.compared += 1
-            self.tickers.agreed += agreed
 
     def _take_lifecycle(
         self, message: Lifecycle, events: list[ChannelEvent], frame: bytes | str
@@ -479,30 +369,3 @@ class KalshiChannel:
         elif step != state.tick:
             events.append(TickSizeChanged(state.market_id, state.asset_id, state.tick, step, None))
             state.tick = step
-
-    def _take_list(self, message: Ok, recv_ns: int, events: list[ChannelEvent]) -> None:
-        """A stream's whole list: a book that is not on it is no longer kept up."""
-        tickers = listed_markets(message)
-        if message.sid is None or tickers is None:
-            return
-        for state in self._by_ticker.values():
-            if state.opened and state.sid == message.sid and state.market_id not in tickers:
-                self._doubt(state, "not_subscribed", recv_ns, events)
-
-    def _end_stream(self, sid: int | None, recv_ns: int, events: list[ChannelEvent]) -> None:
-        if sid is None:
-            return
-        self._sequence.end(sid)
-        self.commands.ended(sid)
-        for state in self._by_ticker.values():
-            if state.sid == sid:
-                state.sid = None
-                if state.opened:
-                    self._doubt(state, "unsubscribed", recv_ns, events)
-
-    def _take_error(self, message: ErrorMessage, recv_ns: int, events: list[ChannelEvent]) -> None:
-        cause = TERMINAL_ERRORS.get(message.msg.code)
-        self.ignored[f"error_{message.msg.code}"] += 1
-        if cause is not None:
-            self._doubt_stream(message.sid, cause, recv_ns, events)
-            self.commands.failed(message.sid)
