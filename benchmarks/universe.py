@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from benchmarks.harness import Row, Scale, at_least, run_in_turn
+from surveillance_core.markets import Venue
 from surveillance_core.venues.polymarket.discovery import EventReader
 from surveillance_core.venues.simulated.polymarket.gamma import event_object
 from surveillance_core.venues.simulated.world import World
@@ -25,8 +26,8 @@ def measure(scale: Scale) -> Iterator[Row]:
     """One row: markets per CPU-second."""
     start = datetime(2026, 9, 1, tzinfo=UTC)
     world = World(7, scale.pick(1_000, 5_000), start_ms=int(start.timestamp() * 1_000))
-    quotes = world.quotes()
-    objects = [event_object(event, quotes) for event in world.events]
+    quotes = world.quotes(Venue.POLYMARKET)
+    objects = [event_object(event, quotes, {}) for event in world.events]
     pages = [
         msgspec.json.encode({"events": objects[first : first + _EVENTS_A_PAGE]})
         for first in range(0, len(objects), _EVENTS_A_PAGE)
