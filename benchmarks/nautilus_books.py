@@ -90,8 +90,11 @@ class _Feed:
             for terms in stream.assets
         ]
         self._instruments = {instrument.id: instrument for instrument in made}
-        self._new_book = lambda key: books.OrderBook(key, book_type=self._enums.BookType.L2_MBP)
+        self._order_book: Any = books.OrderBook
         self._books = {key: self._new_book(key) for key in self._instruments}
+
+    def _new_book(self, key: Any) -> Any:
+        return self._order_book(key, book_type=self._enums.BookType.L2_MBP)
 
     def apply(self, message: _Message) -> None:
         if isinstance(message, _Changes):
