@@ -21,6 +21,7 @@ from surveillance_core.simulated_time import receive_time_ns
 from surveillance_core.venues.kalshi.credentials import SIMULATED_KEY_ID, simulated_public_key
 from surveillance_core.venues.simulated.fault_schedule import FaultScheduleError, read_schedule
 from surveillance_core.venues.simulated.faults import Faults
+from surveillance_core.venues.simulated.happenings import Phase
 from surveillance_core.venues.simulated.kalshi.history import (
     record_history as record_kalshi_history,
 )
@@ -33,7 +34,7 @@ from surveillance_core.venues.simulated.servers import (
     SimulatedVenues,
 )
 from surveillance_core.venues.simulated.truth import TruthLog
-from surveillance_core.venues.simulated.world import Phase, World
+from surveillance_core.venues.simulated.world import World
 
 HISTORY_EVENTS_PER_SECOND = 0.5
 """Mean rate of a recorded day: enough for statistics, made in under a minute."""

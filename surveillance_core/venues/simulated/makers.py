@@ -15,15 +15,11 @@ from math import exp
 from random import Random
 from typing import Final
 
-import msgspec
-
 from surveillance_core.books import TICKS_PER_DOLLAR
 from surveillance_core.venues.protocols import Side
+from surveillance_core.venues.simulated.happenings import EngineEvent, Levels, LevelSet, TradeEvent
 from surveillance_core.venues.simulated.latents import Latent
 from surveillance_core.venues.simulated.listings import CENT, MarketListing, PriceGrid
-
-Levels = tuple[tuple[int, float], ...]
-"""Levels in Polymarket's order, best last: (ticks, contracts)."""
 
 FINE_ABOVE: Final = 9_600
 FINE_BELOW: Final = 400
@@ -35,58 +31,6 @@ _NEWS_AN_HOUR: Final = 8.0
 """How fast makers' estimate follows the probability without any trade."""
 _LEARNED: Final = 0.1
 """Weight of the last fill in makers' running loss."""
-
-
-class LevelSet(msgspec.Struct, frozen=True, gc=False):
-    """New absolute size at one price of the Yes book; zero removes the level."""
-
-    bid: bool
-    tick: int
-    size: float
-    before: float
-    """Contracts that rested there."""
-
-
-class TradeEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A fill in Yes terms; it is printed later than the batch it happened in."""
-
-    price: int
-    size: float
-    side: Side
-    """The taker's side on Yes."""
-    on_yes: bool
-    """Whether the taker's order, and so the print, is on the Yes outcome."""
-    transaction_hash: str
-    informed: bool
-    print_ms: int
-    """The venue's time of the print."""
-
-    @property
-    def printed_price(self) -> int:
-        """The price on the outcome the print is on."""
-        return self.price if self.on_yes else TICKS_PER_DOLLAR - self.price
-
-
-class EngineEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One batch of the matching engine on one market, and the book it left.
-
-    ``ts_ms`` is strictly increasing within a market: (market, ts_ms) names the book.
-    """
-
-    market: int
-    ts_ms: int
-    changes: tuple[LevelSet, ...]
-    """In the order sent; the first may cross the book, the last never leaves it crossed."""
-    trade: TradeEvent | None
-    old_grid: PriceGrid | None
-    """Price grid before, where this batch changes it; such a batch changes no level."""
-    grid: PriceGrid
-    last_trade_price: str
-    """As Polymarket's hash of this batch covers it."""
-    bids: Levels
-    """Ascending."""
-    asks: Levels
-    """Descending."""
 
 
 def spell_last_trade(tick: int) -> str:

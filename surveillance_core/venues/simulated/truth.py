@@ -17,16 +17,17 @@ import zstandard
 
 from surveillance_core.markets import Venue
 from surveillance_core.venues.protocols import Side
-from surveillance_core.venues.simulated.listings import MarketListing
-from surveillance_core.venues.simulated.makers import EngineEvent, Levels
-from surveillance_core.venues.simulated.plants import Plant
-from surveillance_core.venues.simulated.world import (
+from surveillance_core.venues.simulated.happenings import (
     BookImage,
+    EngineEvent,
+    Levels,
     MarketResolved,
     PlantPlaced,
-    World,
     WorldEvent,
 )
+from surveillance_core.venues.simulated.listings import MarketListing
+from surveillance_core.venues.simulated.plants import Plant
+from surveillance_core.venues.simulated.world import World
 
 
 class TrueMarket(msgspec.Struct, frozen=True, array_like=True, tag="market"):

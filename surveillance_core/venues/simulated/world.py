@@ -9,16 +9,25 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from heapq import heappop, heappush
 from itertools import accumulate
 from random import Random
 
-import msgspec
-
 from surveillance_core.books import DOLLARS, TICKS_PER_DOLLAR, OrderBook
 from surveillance_core.markets import Venue
 from surveillance_core.venues.simulated.families import list_families
+from surveillance_core.venues.simulated.happenings import (
+    BookImage,
+    EngineEvent,
+    MarketAnnounced,
+    MarketClosed,
+    MarketOpened,
+    MarketQuote,
+    MarketResolved,
+    Phase,
+    PlantPlaced,
+    WorldEvent,
+)
 from surveillance_core.venues.simulated.latents import Latent
 from surveillance_core.venues.simulated.listings import (
     TAPERED,
@@ -27,21 +36,8 @@ from surveillance_core.venues.simulated.listings import (
     MarketListing,
     PriceGrid,
 )
-from surveillance_core.venues.simulated.makers import (
-    EngineEvent,
-    Levels,
-    LevelSet,
-    MarketEngine,
-    TradeEvent,
-    finer_grid,
-    opening_quote,
-)
+from surveillance_core.venues.simulated.makers import MarketEngine, finer_grid, opening_quote
 from surveillance_core.venues.simulated.plants import Plant, PlantLeg, plan_plants
-
-__all__ = [
-    "BookImage", "EngineEvent", "LevelSet", "Levels", "MarketAnnounced", "MarketClosed",
-    "MarketOpened", "MarketQuote", "MarketResolved", "Phase", "TradeEvent", "World", "WorldEvent",
-]  # fmt: skip
 
 DEFAULT_MARKETS = 40
 DEFAULT_EVENTS_PER_SECOND = 20.0
@@ -54,77 +50,6 @@ CALENDAR_MS = 8 * 86_400_000
 
 _VOID_SHARE = 0.01
 _VOIDABLE = frozenset({"fixture"})
-
-
-class Phase(StrEnum):
-    """Where a market is in its life."""
-
-    UPCOMING = "upcoming"
-    OPEN = "open"
-    CLOSED = "closed"
-    RESOLVED = "resolved"
-
-
-class MarketAnnounced(msgspec.Struct, frozen=True):
-    """A market that was not there before is listed; it cannot be traded yet."""
-
-    market: int
-    ts_ms: int
-
-
-class MarketOpened(msgspec.Struct, frozen=True):
-    """Trading starts."""
-
-    market: int
-    ts_ms: int
-
-
-class MarketClosed(msgspec.Struct, frozen=True):
-    """Trading has ended; the book was emptied before."""
-
-    market: int
-    ts_ms: int
-
-
-class MarketResolved(msgspec.Struct, frozen=True):
-    """The result is known: ``yes``, ``no``, or ``scalar`` with what Yes pays."""
-
-    market: int
-    ts_ms: int
-    result: str
-    value: float
-
-
-class PlantPlaced(msgspec.Struct, frozen=True):
-    """A planned violation or decoy stands in the books from now on."""
-
-    plant: Plant
-    ts_ms: int
-
-
-WorldEvent = EngineEvent | MarketAnnounced | MarketOpened | MarketClosed | MarketResolved
-
-
-class BookImage(msgspec.Struct, frozen=True, kw_only=True):
-    """A market's Yes book as it stands, with what the venue says beside it."""
-
-    market: int
-    ts_ms: int
-    grid: PriceGrid
-    bids: Levels
-    asks: Levels
-    last_trade_price: str
-
-
-class MarketQuote(msgspec.Struct, frozen=True, kw_only=True):
-    """What a listing shows of a market's trading, in dollars; None where there is none."""
-
-    best_bid: float | None
-    best_ask: float | None
-    last_trade_price: float | None
-    volume_24h: float
-    liquidity: float
-    tick: float
 
 
 class World:

@@ -11,9 +11,10 @@ from surveillance_core.books import OrderBook
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.polymarket.integrity import HashTerms, hash_book
 from surveillance_core.venues.protocols import AssetTerms, Trade
+from surveillance_core.venues.simulated.happenings import EngineEvent
 from surveillance_core.venues.simulated.polymarket.frames import FrameEncoder, FrameQueue, WireFrame
 from surveillance_core.venues.simulated.polymarket.history import record_history
-from surveillance_core.venues.simulated.world import EngineEvent, World
+from surveillance_core.venues.simulated.world import World
 
 START_MS = 1_790_000_000_000
 

@@ -6,10 +6,11 @@ import pytest
 
 from surveillance_core.books import DOLLARS
 from surveillance_core.markets import Venue
+from surveillance_core.venues.simulated.happenings import EngineEvent
 from surveillance_core.venues.simulated.makers import HOUR_MS
 from surveillance_core.venues.simulated.plants import Plant, PlantKind
 from surveillance_core.venues.simulated.truth import TruthLog
-from surveillance_core.venues.simulated.world import EngineEvent, World
+from surveillance_core.venues.simulated.world import World
 
 START_MS = 1_790_000_000_000
 

@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 
 from surveillance_core.venues.protocols import Side
+from surveillance_core.venues.simulated.happenings import EngineEvent
 from surveillance_core.venues.simulated.judge import compare_books, compare_trades
 from surveillance_core.venues.simulated.polymarket.history import record_history
 from surveillance_core.venues.simulated.truth import Truth, TruthLog, read_truth
-from surveillance_core.venues.simulated.world import EngineEvent, World
+from surveillance_core.venues.simulated.world import World
 
 START_MS = 1_790_000_000_000
 END_MS = START_MS + 10_000

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from surveillance_core.markets import Venue
 from surveillance_core.venues.protocols import Side
-from surveillance_core.venues.simulated.latents import Latent
-from surveillance_core.venues.simulated.makers import HOUR_MS
-from surveillance_core.venues.simulated.world import (
+from surveillance_core.venues.simulated.happenings import (
     EngineEvent,
     MarketAnnounced,
     MarketClosed,
     MarketOpened,
     MarketResolved,
     Phase,
-    World,
     WorldEvent,
 )
+from surveillance_core.venues.simulated.latents import Latent
+from surveillance_core.venues.simulated.makers import HOUR_MS
+from surveillance_core.venues.simulated.world import World
 
 START_MS = 1_790_000_000_000
 

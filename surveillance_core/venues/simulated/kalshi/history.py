@@ -12,11 +12,12 @@ from random import Random
 from surveillance_core.markets import Venue
 from surveillance_core.venues.kalshi.wire import Commands
 from surveillance_core.venues.simulated.faults import Faults
+from surveillance_core.venues.simulated.happenings import Phase
 from surveillance_core.venues.simulated.kalshi.frames import frame
 from surveillance_core.venues.simulated.kalshi.subscriptions import Channel, Stream
 from surveillance_core.venues.simulated.kalshi.venue import KalshiVenue
 from surveillance_core.venues.simulated.truth import TruthLog
-from surveillance_core.venues.simulated.world import Phase, World
+from surveillance_core.venues.simulated.world import World
 
 
 class _Collected:

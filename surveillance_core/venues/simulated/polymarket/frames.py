@@ -18,9 +18,9 @@ from surveillance_core.books import SPELLING, TICKS_PER_DOLLAR
 from surveillance_core.markets import Venue
 from surveillance_core.venues.polymarket.integrity import HashTerms, hash_members, spell_size
 from surveillance_core.venues.protocols import Side
+from surveillance_core.venues.simulated.happenings import BookImage, EngineEvent, Levels, Phase
 from surveillance_core.venues.simulated.listings import MarketListing
-from surveillance_core.venues.simulated.makers import EngineEvent, Levels
-from surveillance_core.venues.simulated.world import BookImage, Phase, World
+from surveillance_core.venues.simulated.world import World
 
 MIN_ORDER_SIZE: Final = "5"
 FEE_RATE_BPS: Final = ""

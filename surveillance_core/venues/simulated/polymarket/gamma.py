@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from surveillance_core.venues.simulated.happenings import MarketQuote
 from surveillance_core.venues.simulated.listings import EventListing, MarketListing
-from surveillance_core.venues.simulated.world import MarketQuote
 
 JsonObject = dict[str, object]
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from random import Random
 
 from surveillance_core.markets import Venue
+from surveillance_core.venues.simulated.happenings import Phase
 from surveillance_core.venues.simulated.polymarket.frames import WireFrame
 from surveillance_core.venues.simulated.polymarket.source import WorldSource
 from surveillance_core.venues.simulated.truth import TruthLog
-from surveillance_core.venues.simulated.world import Phase, World
+from surveillance_core.venues.simulated.world import World
 
 STEP_MS = 1_000
 

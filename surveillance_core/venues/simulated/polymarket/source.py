@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from surveillance_core.markets import Venue
-from surveillance_core.venues.simulated.makers import EngineEvent
+from surveillance_core.venues.simulated.happenings import (
+    EngineEvent,
+    MarketAnnounced,
+    MarketQuote,
+    MarketResolved,
+    WorldEvent,
+)
 from surveillance_core.venues.simulated.polymarket.clob import clob_market_object, rewards_page
 from surveillance_core.venues.simulated.polymarket.frames import FrameEncoder, FrameQueue, WireFrame
 from surveillance_core.venues.simulated.polymarket.gamma import (
@@ -17,13 +23,7 @@ from surveillance_core.venues.simulated.polymarket.gamma import (
     event_closed,
     event_object,
 )
-from surveillance_core.venues.simulated.world import (
-    MarketAnnounced,
-    MarketQuote,
-    MarketResolved,
-    World,
-    WorldEvent,
-)
+from surveillance_core.venues.simulated.world import World
 
 LISTING_AGE_MS = 300_000
 """The venue's listing is cached that long: prices in it can be five minutes old."""

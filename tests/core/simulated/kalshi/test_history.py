@@ -8,10 +8,11 @@ from surveillance_core.books import OrderBook
 from surveillance_core.markets import Venue
 from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.protocols import AssetTerms, MarketResolved, Trade
+from surveillance_core.venues.simulated.happenings import Phase
 from surveillance_core.venues.simulated.kalshi.history import record_history
 from surveillance_core.venues.simulated.kalshi.spelling import trade_uuid
 from surveillance_core.venues.simulated.truth import TruthLog
-from surveillance_core.venues.simulated.world import Phase, World
+from surveillance_core.venues.simulated.world import World
 
 START_MS = 1_790_000_000_000
 

@@ -10,11 +10,12 @@ import pytest
 from surveillance_core.markets import Venue
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.protocols import MarketListed, MarketResolved
+from surveillance_core.venues.simulated.happenings import MarketAnnounced
+from surveillance_core.venues.simulated.happenings import MarketResolved as Resolution
 from surveillance_core.venues.simulated.makers import HOUR_MS
 from surveillance_core.venues.simulated.polymarket.frames import WireFrame
 from surveillance_core.venues.simulated.polymarket.source import WorldSource
-from surveillance_core.venues.simulated.world import MarketAnnounced, World
-from surveillance_core.venues.simulated.world import MarketResolved as Resolution
+from surveillance_core.venues.simulated.world import World
 
 START_MS = 1_790_000_000_000
 
