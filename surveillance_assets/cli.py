@@ -68,10 +68,10 @@ def demo(
         float, typer.Option("--minutes", min=0.05, help="How long --once collects.")
     ] = 2.0,
     markets: Annotated[
-        int, typer.Option("--markets", min=1, help="Markets of the simulated venue.")
+        int, typer.Option("--markets", min=1, help="Markets of each simulated venue.")
     ] = 40,
 ) -> None:
-    """Simulated venue, collector and Dagster on loopback; nothing to prepare.
+    """Simulated venues, collectors and Dagster on loopback; nothing to prepare.
 
     Examples
     --------
