@@ -172,12 +172,7 @@ class Feed:
                 cause = "stopped"
                 raise
             finally:
-                self._socket = self._commands = None
-                if self._conn:
-                    # what a stalled peer withheld is missing from its last frame on
-                    since_ns = self._last_data_ns if cause == "stalled" else None
-                    self._sink.disconnect(self._conn, self._clock.now_ns(), cause, since_ns)
-                    self._conn = ""
+                self._stop_hearing(cause)
             failures += 1
             self.reconnects += 1
             # full jitter: a venue that drops everybody must not get everybody back at once
@@ -239,9 +234,23 @@ class Feed:
         log.info("feed_open", conn=self._conn, assets=len(self._assets))
         keep_alive = asyncio.create_task(self._keep_alive(socket))
         try:
-            return await self._receive(socket, commands)
+            cause = await self._receive(socket, commands)
+        except asyncio.CancelledError:
+            self._stop_hearing("stopped")
+            raise
         finally:
             keep_alive.cancel()
+        self._stop_hearing(cause)
+        return cause
+
+    def _stop_hearing(self, cause: str) -> None:
+        """Tell the sink, before the close handshake: what comes in while it lasts is not read."""
+        self._socket = self._commands = None
+        if self._conn:
+            # what a stalled peer withheld is missing from its last frame on
+            since_ns = self._last_data_ns if cause == "stalled" else None
+            self._sink.disconnect(self._conn, self._clock.now_ns(), cause, since_ns)
+            self._conn = ""
 
     async def _receive(self, socket: ClientConnection, commands: ConnectionCommands) -> str:
         last_data = time.monotonic()

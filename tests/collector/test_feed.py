@@ -116,6 +116,24 @@ async def test_a_connection_is_announced_before_anything_comes_of_it() -> None:
     assert not feed.connected
 
 
+async def test_trust_ends_with_the_reading_and_not_with_the_close_handshake() -> None:
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url), _terms(venue)
+        await feed.add(terms[:2], Tier.HOT)
+        task = asyncio.create_task(feed.run())
+        await until(lambda: len(sink.frames) > 20, "frames")
+        task.cancel()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not task.done()
+        assert sink.causes == [("stopped", None)]
+        with suppress(asyncio.CancelledError):
+            await task
+    assert sink.causes == [("stopped", None)]
+    assert sink.calls[-1][0] == "disconnect"
+
+
 async def test_assets_come_and_go_on_an_open_connection() -> None:
     sink = Sink()
     async with busy_venue() as venue:
