@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-import stamina
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -285,7 +284,6 @@ def _swept(
         return httpx.Response(200, content=answers(request))
 
     with (
-        stamina.set_testing(True, attempts=1),
         RestClient(
             "https://venue.example", transport=httpx.MockTransport(answer),
             requests_per_second=1e9, attempts=1,
