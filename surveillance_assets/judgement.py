@@ -89,7 +89,11 @@ def _followed(lake: Lake, venue: Venue, days: Sequence[date]) -> pl.DataFrame:
     """Intervals in which a market was subscribed, with their state; microseconds."""
     coverage = scan_table(lake, COVERAGE, venue, days).frame
     return (
-        coverage.filter(pl.col("outcome_id").is_not_null())
+        coverage.filter(
+            pl.col("outcome_id").is_not_null(),
+            # the collector had stopped reading and only waited for the connection to close
+            pl.col("cause").ne_missing("stopped"),
+        )
         .select(
             "market_id",
             "state",
