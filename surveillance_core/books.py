@@ -86,12 +86,16 @@ SEEN_TICK_OF: Final[dict[str, int]] = {}
 """The part of ``TICK_OF`` that prices have been looked up in: hundreds of spellings, which stay in
 the processor's cache where the megabytes of the whole table do not. See ``seen_tick``."""
 
+SEEN_COMPLEMENT_OF: Final[dict[str, int]] = {}
+"""``COMPLEMENT`` of the ticks in ``SEEN_TICK_OF``, by the same spellings."""
+
 
 def seen_tick(price: str) -> int | None:
     """``TICK_OF.get``, remembered in ``SEEN_TICK_OF`` for the next time."""
     tick = TICK_OF.get(price)
     if tick is not None:
         SEEN_TICK_OF[price] = tick
+        SEEN_COMPLEMENT_OF[price] = COMPLEMENT[tick]
     return tick
 
 

@@ -1,4 +1,4 @@
-"""A Kalshi book and its trades in terms of YES, from every spelling of prices and sizes.
+"""A Kalshi book in terms of YES, from every spelling of prices and sizes.
 
 Pure state and values. A NO bid at n is a YES ask at 1 - n (reference kalshi.md 5). Sizes are summed
 in integer units, so that a level which the venue has emptied is empty here too.
@@ -22,27 +22,20 @@ from surveillance_core.books import (
     tick_of,
 )
 from surveillance_core.venues.kalshi.discovery import NO_SUFFIX
+from surveillance_core.venues.kalshi.integrity import NO_STREAM
 from surveillance_core.venues.kalshi.wire import (
     MOST_CONTRACTS,
     CentLevel,
     DollarLevel,
-    LifecycleBody,
     PriceRange,
     Snapshot,
     SnapshotBody,
     TickerBody,
-    TradeBody,
     decode_frame,
 )
 from surveillance_core.venues.protocols import (
     LATEST_MS,
     AssetTerms,
-    MarketListed,
-    MarketResolved,
-    Side,
-    Status,
-    StatusChanged,
-    Trade,
 )
 
 UNITS = 10_000
@@ -160,15 +153,19 @@ class KalshiBook(BookState):
     """
 
     __slots__ = (
+        "_awaited",
+        "_judged_seq",
+        "_opened",
         "_settled_ns",
         "_stated_ms",
         "_version_ahead",
         "asks",
         "batch_ts",
         "bids",
+        "carrier",
+        "end_matters",
         "highest_bid",
         "lowest_ask",
-        "pending",
         "proved_ns",
         "quiet_ns",
         "sid",
@@ -177,10 +174,15 @@ class KalshiBook(BookState):
 
     def __init__(self, terms: AssetTerms, quiet_ns: int) -> None:
         self.quiet_ns = quiet_ns
-        self.pending = False
-        """Whether the engine event has still to be judged whole."""
+        self._judged_seq: int | None = 0
+        """The number of the last change of a whole engine event."""
+        self.end_matters = True
+        """Whether something is to be done when the engine event is whole: the bounds do not say
+        that the book is not crossed, or a reader waits."""
         self.batch_ts: str | int | None = None
         """The venue's time of the changes being applied: one engine event."""
+        self.carrier = NO_STREAM
+        """The numbers of the stream that carries the book while it stands, else ``NO_STREAM``."""
         self._version_ahead = 0
         super().__init__(terms.market_id, terms.asset_id, terms.tick)
         self.terms = terms
@@ -202,6 +204,36 @@ class KalshiBook(BookState):
     @version.setter
     def version(self, version: int) -> None:
         self._version_ahead = version - getattr(self, "seq", 0)
+
+    @property
+    def opened(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether a full book has arrived and still stands; one that does not has no carrier."""
+        return self._opened
+
+    @opened.setter
+    def opened(self, opened: bool) -> None:
+        self._opened = opened
+        if not opened:
+            self.carrier = NO_STREAM
+
+    @property
+    def pending(self) -> bool:
+        """Whether the engine event has still to be judged whole."""
+        return self.seq != self._judged_seq
+
+    @pending.setter
+    def pending(self, pending: bool) -> None:
+        self._judged_seq = None if pending else self.seq
+
+    @property
+    def read_when_settled(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Set by a reader that came in mid-batch and wants to be called when the batch is whole."""
+        return self._awaited
+
+    @read_when_settled.setter
+    def read_when_settled(self, awaited: bool) -> None:
+        self._awaited = awaited
+        self.end_matters = self.end_matters or awaited
 
     def renumber(self, seq: int) -> None:
         """Take a number that is no change of the book."""
@@ -238,6 +270,17 @@ class KalshiBook(BookState):
         self.book = book
         self.bids, self.asks = book.bids, book.asks
         self.highest_bid, self.lowest_ask = TICKS_PER_DOLLAR, 0
+        self.end_matters = True
+
+    def bid_up_to(self, tick: int) -> None:
+        """There is a bid above all that were known."""
+        self.highest_bid = tick
+        self.end_matters = self.end_matters or tick >= self.lowest_ask
+
+    def ask_down_to(self, tick: int) -> None:
+        """There is an ask below all that were known."""
+        self.lowest_ask = tick
+        self.end_matters = self.end_matters or tick <= self.highest_bid
 
     def apply_delta(self, side: str, tick: int, units: int) -> bool:
         """Change one level by a signed size; False, and no change, where it would be negative.
@@ -254,19 +297,27 @@ class KalshiBook(BookState):
             return True
         levels[tick] = after / UNITS
         if not before:
-            if side == "bid":
-                self.highest_bid = max(self.highest_bid, tick)
+            if side == "ask":
+                self.ask_down_to(min(self.lowest_ask, tick))
             else:
-                self.lowest_ask = min(self.lowest_ask, tick)
+                self.bid_up_to(max(self.highest_bid, tick))
         return True
 
     def crosses(self) -> bool:
         """Whether the book crosses or locks; exact, whatever the bounds were."""
         if self.highest_bid < self.lowest_ask:
             return False
-        self.highest_bid = max(self.book.bids, default=-1)
-        self.lowest_ask = min(self.book.asks, default=TICKS_PER_DOLLAR + 1)
+        self.highest_bid = max(self.bids, default=-1)
+        self.lowest_ask = min(self.asks, default=TICKS_PER_DOLLAR + 1)
         return self.highest_bid >= self.lowest_ask
+
+    def touch(self) -> tuple[int | None, int | None]:
+        """Best bid and ask in ticks, found at the bounds where these are levels of the book."""
+        bid, ask = self.highest_bid, self.lowest_ask
+        return (
+            bid if bid in self.bids else max(self.bids, default=None),
+            ask if ask in self.asks else min(self.asks, default=None),
+        )
 
     def agrees_with(self, ticker: TickerBody) -> bool | None:
         """Whether the venue's own top is the book's; None where the ticker states none.
@@ -277,7 +328,7 @@ class KalshiBook(BookState):
         ask = price_tick(ticker.yes_ask_dollars, None)
         if bid is None or ask is None:
             return None
-        best_bid, best_ask = self.book.best_bid, self.book.best_ask
+        best_bid, best_ask = self.touch()
         if bid != (best_bid or 0):
             return False
         if ask != (TICKS_PER_DOLLAR if best_ask is None else best_ask):
@@ -334,87 +385,6 @@ def _plain_side(levels: list[DollarLevel] | None, *, turned: bool) -> dict[int, 
         if whole:
             side[COMPLEMENT[tick] if turned else tick] = whole / FLOAT_UNITS
     return side
-
-
-def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:
-    """A print in terms of YES, None if it has no price or no size.
-
-    A taker that took NO printed on the other outcome, where its id is known.
-    """
-    yes = price_tick(body.yes_price_dollars, body.yes_price)
-    if yes is None:
-        no = price_tick(body.no_price_dollars, body.no_price)
-        yes = None if no is None else COMPLEMENT[no]
-    units = size_units(body.count_fp, body.count)
-    if yes is None or units is None or units <= 0:
-        return None
-    taker = _taker_side(body)
-    printed_id, printed_price = terms.asset_id, yes
-    if taker is Side.SELL and terms.mirror_id is not None:
-        printed_id, printed_price = terms.mirror_id, TICKS_PER_DOLLAR - yes
-    return Trade(
-        market_id=terms.market_id,
-        outcome_id=terms.asset_id,
-        price=yes,
-        size=units / UNITS,
-        taker_side=taker,
-        printed_outcome_id=printed_id,
-        printed_price=printed_price,
-        ts_venue_ms=venue_ms(body.ts_ms, body.ts),
-        transaction_id=body.trade_id or None,
-        fee_rate_bps=None,
-    )
-
-
-def _taker_side(body: TradeBody) -> Side | None:
-    """The taker's side in terms of YES, from the newest spelling of it."""
-    if body.taker_outcome_side:
-        return Side.BUY if body.taker_outcome_side == "yes" else Side.SELL
-    if body.taker_book_side:
-        return Side.BUY if body.taker_book_side == "bid" else Side.SELL
-    if body.taker_side:
-        return Side.BUY if body.taker_side == "yes" else Side.SELL
-    return None
-
-
-def announcement_of(body: LifecycleBody) -> MarketListed | MarketResolved | None:
-    """A listing or a result, None for what else happens to a market.
-
-    A scalar result pays both outcomes in part: it has a label and no winner.
-    """
-    ticker = body.market_ticker
-    if body.event_type == "created":
-        terms = body.additional_metadata
-        return MarketListed(ticker, "" if terms is None else terms.title, None)
-    if body.event_type != "determined":
-        return None
-    winners = {"yes": (ticker, "Yes"), "no": (ticker + NO_SUFFIX, "No")}
-    winner, label = winners.get(body.result or "", (None, body.result or None))
-    return MarketResolved(ticker, winner, label, venue_ms(None, body.determination_ts))
-
-
-def status_of(body: LifecycleBody) -> StatusChanged | None:
-    """What happened to a market besides listing and result, None where that is no status.
-
-    All but a settlement come without a time of their own (reference kalshi.md 3).
-    """
-    try:
-        status = Status(body.event_type)
-    except ValueError:
-        return None
-    new = None
-    if status is Status.CLOSE_DATE_UPDATED:
-        closes_ms = venue_ms(None, body.close_ts)
-        new = None if closes_ms is None else _spell_time(closes_ms)
-    stated = body.settled_ts if status is Status.SETTLED else None
-    return StatusChanged(body.market_ticker, status, new, venue_ms(None, stated))
-
-
-def _spell_time(ms: int) -> str | None:
-    try:
-        return datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="seconds")
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 _BOOK_MARK = '"orderbook_snapshot"'

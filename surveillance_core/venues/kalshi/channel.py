@@ -14,23 +14,21 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from surveillance_core.books import COMPLEMENT, SEEN_TICK_OF, Trust
+from surveillance_core.books import SEEN_COMPLEMENT_OF, SEEN_TICK_OF, Trust
+from surveillance_core.venues.kalshi.announcements import announcement_of, status_of, trade_of
 from surveillance_core.venues.kalshi.book import (
     FLOAT_UNITS,
-    MOST_UNITS,
     TO_WHOLE,
     KalshiBook,
-    announcement_of,
     book_of,
     finest_step,
     markets_named,
     price_tick,
     size_units,
-    status_of,
-    trade_of,
     venue_ms,
     yes_level,
 )
+from surveillance_core.venues.kalshi.integrity import NO_STREAM
 from surveillance_core.venues.kalshi.judging import QUIET_GAPS, BookJudge
 from surveillance_core.venues.kalshi.salvage import (
     Broken,
@@ -48,6 +46,7 @@ from surveillance_core.venues.kalshi.wire import (
     Lifecycle,
     Message,
     Ok,
+    PlainDelta,
     Snapshot,
     Subscribed,
     Ticker,
@@ -55,7 +54,7 @@ from surveillance_core.venues.kalshi.wire import (
     TradeMessage,
     Unsubscribed,
     decode_frame,
-    decode_plain_delta,
+    decode_plain,
 )
 from surveillance_core.venues.protocols import (
     BATCH_GAP_NS,
@@ -67,11 +66,6 @@ from surveillance_core.venues.protocols import (
     TickSizeChanged,
 )
 from surveillance_core.venues.recent import RecentKeys
-
-DELTA_HEADS = frozenset({'{"type":"orderbook_delta",', b'{"type":"orderbook_delta",'})
-"""How a change begins as the venue spells it: other frames are not decoded twice."""
-
-DELTA_HEAD = 26
 
 
 class KalshiChannel(BookJudge):
@@ -100,9 +94,8 @@ class KalshiChannel(BookJudge):
         commands = Subscriptions(use_yes_price=use_yes_price)
         super().__init__(on_settled, commands, quiet_ns=QUIET_GAPS * batch_gap_ns)
         self._use_yes_price = use_yes_price
+        self._ask_tick_of = SEEN_TICK_OF if use_yes_price else SEEN_COMPLEMENT_OF
         self._messages: Counter[str] = Counter()
-        self._deltas = 0
-        """The commonest message's count, kept apart because a counter costs as much as a change."""
         self.hashes = IntegrityTally()
         """The venue has no book hash: always empty."""
         self._prints = RecentKeys()
@@ -135,87 +128,77 @@ class KalshiChannel(BookJudge):
         # In order, on a book that stands, in today's spelling: nineteen frames of twenty are, and
         # nothing is called or made for them that they do not need. ``_apply_delta`` does the same
         # for all others.
-        if frame[:DELTA_HEAD] not in DELTA_HEADS:
-            return self._receive_other(frame, recv_ns)
         try:
-            message = decode_plain_delta(frame)
-            body, sid, seq = message.msg, message.sid, message.seq
-            state, stream = self._by_ticker[body.market_ticker], self._streams[sid]
-            tick = SEEN_TICK_OF[body.price_dollars]
-        except (msgspec.DecodeError, RecursionError, UnicodeError, KeyError):
+            message = decode_plain(frame)
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
             return self._receive_other(frame, recv_ns)
-        if body.side == "yes":
-            levels = state.bids
-        else:
-            levels = state.asks
-            if not self._use_yes_price:
-                tick = COMPLEMENT[tick]
-        before = levels.get(tick)
-        units = (body.delta_fp if before is None else body.delta_fp + before) * FLOAT_UNITS
+        if type(message) is not PlainDelta:
+            return self._apply(message, recv_ns, frame)
+        body, seq = message.msg, message.seq
+        try:
+            state = self._by_ticker[body.market_ticker]
+            if body.side == "yes":
+                levels, tick = state.bids, SEEN_TICK_OF[body.price_dollars]
+            else:
+                levels, tick = state.asks, self._ask_tick_of[body.price_dollars]
+        except KeyError:
+            return self._receive_other(frame, recv_ns)
+        before = levels.get(tick, 0.0)
+        units = (body.delta_fp + before) * FLOAT_UNITS
         after = units + TO_WHOLE - TO_WHOLE
+        stream = state.carrier
         if (
             seq != stream.expected
-            or state.sid != sid
-            or not state.opened
-            or not 0.0 <= after < MOST_UNITS
-            or not -0.01 < units - after < 0.01
+            or message.sid != stream.sid
+            or after < 0.0
+            or (after != units and not -0.01 < units - after < 0.01)
         ):
             return self._receive_other(frame, recv_ns)
-        self._deltas += 1
         stream.expected = seq + 1
-        stream.heard_ns = recv_ns
-        stream.old_run = 0
-        stamp = body.ts
-        if stamp != state.batch_ts:
-            if state.highest_bid >= state.lowest_ask or state.read_when_settled:
-                self._close_batch(state, recv_ns)
-            state.batch_ts = stamp
-        if after:
-            levels[tick] = after / FLOAT_UNITS
-            if before is None:
-                if levels is state.bids:
-                    if tick > state.highest_bid:
-                        state.highest_bid = tick
-                elif tick < state.lowest_ask:
-                    state.lowest_ask = tick
-        elif before is not None:
-            del levels[tick]
-        state.pending = True
-        state.seq = seq
-        state.changed_ns = recv_ns
+        if state.end_matters and body.ts != state.batch_ts:
+            self._close_batch(state, recv_ns)
+        state.batch_ts, state.seq = body.ts, seq
+        stream.heard_ns = state.changed_ns = recv_ns
+        if not after:
+            if before:
+                del levels[tick]
+            return ()
+        levels[tick] = after / FLOAT_UNITS
+        if not before:
+            if levels is state.bids:
+                if tick > state.highest_bid:
+                    state.bid_up_to(tick)
+            elif tick < state.lowest_ask:
+                state.ask_down_to(tick)
         return ()
 
     def _receive_other(self, frame: bytes | str, recv_ns: int) -> Sequence[ChannelEvent]:
-        events: list[ChannelEvent] = []
         try:
             message = decode_frame(frame)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
-            found = salvage_frame(frame)
-            if isinstance(found, Broken | Tolerated):
-                self._set_aside(found, recv_ns, events, frame)
-                return events
-            message = found
-        self._apply(message, recv_ns, events, frame)
-        return events
+            message = salvage_frame(frame)
+            if isinstance(message, Broken | Tolerated):
+                return self._set_aside(message, recv_ns, frame)
+        return self._apply(message, recv_ns, frame)
 
     @property
     def messages(self) -> Counter[str]:
         """Messages seen by type, unknown types under their own name."""
         seen = self._messages.copy()
-        if self._deltas:
-            seen["orderbook_delta"] += self._deltas
+        # a counter of the commonest message would cost a twentieth of it
+        if self._sequence.unobserved:
+            seen["orderbook_delta"] += self._sequence.unobserved
         return seen
 
-    def _apply(
-        self, message: Message, recv_ns: int, events: list[ChannelEvent], frame: bytes | str
-    ) -> None:
+    def _apply(self, message: Message, recv_ns: int, frame: bytes | str) -> Sequence[ChannelEvent]:
+        events: list[ChannelEvent] = []
         # by exact type: asking for an instance of a struct's class takes a third of a microsecond
         kind = type(message)
         self._messages[TYPE_NAMES[kind]] += 1
         if (kind is Delta or kind is Snapshot) and message.sid is not None:
             self.commands.channels.setdefault(message.sid, BOOK_CHANNEL)
         if not self._in_order(message.sid, message.seq, recv_ns, events):
-            return
+            return events
         if type(message) is TradeMessage:
             self._take_print(message.msg, events, frame)
         elif type(message) is Ticker:
@@ -235,26 +218,25 @@ class KalshiChannel(BookJudge):
             self._end_stream(message.sid, recv_ns, events)
         elif type(message) is ErrorMessage:
             self._take_error(message, recv_ns, events)
+        return events
 
     def _set_aside(
-        self,
-        found: Broken | Tolerated,
-        recv_ns: int,
-        events: list[ChannelEvent],
-        frame: bytes | str,
-    ) -> None:
+        self, found: Broken | Tolerated, recv_ns: int, frame: bytes | str
+    ) -> Sequence[ChannelEvent]:
+        events: list[ChannelEvent] = []
         if found.kind is not None:
             self._messages[found.kind] += 1
         in_order = self._in_order(found.sid, found.seq, recv_ns, events)
         if isinstance(found, Tolerated):
-            return
+            return events
         events.append(rejected(found.reason, found.detail, frame))
         if not found.changes_books or not in_order:
-            return
+            return events
         if found.ticker is None:
             self._doubt_stream(found.sid, found.reason, recv_ns, events)
         elif (state := self._by_ticker.get(found.ticker)) is not None:
             self._doubt(state, found.reason, recv_ns, events)
+        return events
 
     # ── books ────────────────────────────────────────────────────────────────────────────────
 
@@ -322,6 +304,8 @@ class KalshiChannel(BookJudge):
             state.version += 1
         state.replace(received)
         state.opened = True
+        if message.sid is not None:
+            state.carrier = self._streams.get(message.sid, NO_STREAM)
         numbered = message.sid is not None and message.seq is not None
         state.trust = Trust.VERIFIED if numbered else Trust.UNVERIFIED
         state.renumber(message.seq if message.seq is not None else 0)

@@ -58,14 +58,35 @@ class TickerTally(msgspec.Struct):
 class Stream:
     """Where a stream stands; see ``SequenceTracker.streams``."""
 
-    __slots__ = ("expected", "heard_ns", "missing", "old", "old_run")
+    __slots__ = ("expected", "heard_ns", "missing", "observed", "old", "old_run", "ran_at", "sid")
 
-    def __init__(self, expected: int | None, heard_ns: int) -> None:
-        self.expected = expected
+    def __init__(self, sid: int | None, heard_ns: int) -> None:
+        self.sid = sid
+        self.expected: int | None = None
+        """The next frame's number; None until the first one has come."""
+        self.observed = 0
+        """The part of ``expected`` that comes of frames which were observed."""
         self.heard_ns = heard_ns
         self.missing: OrderedDict[int, None] = OrderedDict()
         self.old = 0
         self.old_run = 0
+        """Old numbers in a row, with nothing in order between them."""
+        self.ran_at: int | None = None
+        """What was expected when the last of them came."""
+
+    def expect(self, seq: int) -> None:
+        """Expect this number after a frame that was observed."""
+        self.observed += seq - (self.expected or 0)
+        self.expected = seq
+
+    @property
+    def unobserved(self) -> int:
+        """Frames taken in order without ``SequenceTracker.observe``."""
+        return (self.expected or 0) - self.observed
+
+
+NO_STREAM = Stream(None, 0)
+"""Carries nothing: no frame's number is what it expects."""
 
 
 class SequenceTracker:
@@ -82,16 +103,24 @@ class SequenceTracker:
         self.tally = SequenceTally()
         self.streams: dict[int, Stream] = {}
         """By sid. A frame whose number is ``expected`` may be taken without ``observe``, if
-        ``expected`` and ``heard_ns`` are moved on and ``old_run`` is set to 0."""
+        ``expected`` and ``heard_ns`` are moved on."""
+        self._unobserved_ended = 0
 
     def begin(self, sid: int, recv_ns: int) -> None:
         """The venue announced the stream: its first number must be 1."""
         if sid not in self.streams:
-            self.streams[sid] = Stream(None, recv_ns)
+            self.streams[sid] = Stream(sid, recv_ns)
 
     def end(self, sid: int) -> None:
         """The stream is over; its number may be given to another."""
-        self.streams.pop(sid, None)
+        stream = self.streams.pop(sid, None)
+        if stream is not None:
+            self._unobserved_ended += stream.unobserved
+
+    @property
+    def unobserved(self) -> int:
+        """Frames of all streams taken in order without ``observe``."""
+        return self._unobserved_ended + sum(s.unobserved for s in self.streams.values())
 
     def heard_ns(self, sid: int | None, default_ns: int) -> int:
         """When the stream was last known to be whole."""
@@ -103,25 +132,27 @@ class SequenceTracker:
         stream = self.streams.get(sid)
         if stream is None:
             # never announced: the recording began in the middle
-            stream = self.streams[sid] = Stream(seq, recv_ns)
+            stream = self.streams[sid] = Stream(sid, recv_ns)
+            stream.expect(seq)
             self.tally.streams += 1
         elif stream.expected is None:
-            stream.expected = 1
+            stream.expect(1)
             self.tally.streams += 1
         expected = stream.expected or seq
         if seq == expected:
-            stream.expected = seq + 1
+            stream.expect(seq + 1)
             stream.heard_ns = recv_ns
-            stream.old_run = 0
             return Verdict.IN_ORDER
         if seq < expected:
-            stream.old_run = stream.old_run + 1 if seq == stream.old + 1 else 1
-            stream.old = seq
+            goes_on = seq == stream.old + 1 and expected == stream.ran_at
+            stream.old_run = stream.old_run + 1 if goes_on else 1
+            stream.old, stream.ran_at = seq, expected
             if stream.old_run >= RESTART_RUN:
                 # one damaged number must not silence a stream for good
                 self.tally.gaps += 1
                 stream.missing.clear()
-                stream.old_run, stream.expected = 0, seq + 1
+                stream.old_run = 0
+                stream.expect(seq + 1)
                 return Verdict.GAP
             if seq in stream.missing:
                 del stream.missing[seq]
@@ -135,7 +166,7 @@ class SequenceTracker:
             stream.missing[number] = None
         while len(stream.missing) > REMEMBERED_MISSING:
             stream.missing.popitem(last=False)
-        stream.expected = seq + 1
+        stream.expect(seq + 1)
         return Verdict.GAP
 
     def resume(self, sid: int, recv_ns: int) -> None:

@@ -88,10 +88,6 @@ class BookJudge:
         """Whether the frame may be used; a hole before it takes the stream's books down."""
         if sid is None or seq is None:
             return True
-        stream = self._streams.get(sid)
-        if stream is not None and seq == stream.expected:
-            stream.expected, stream.heard_ns, stream.old_run = seq + 1, recv_ns, 0
-            return True
         verdict = self._sequence.observe(sid, seq, recv_ns)
         if verdict is Verdict.IN_ORDER:
             return True
@@ -112,6 +108,7 @@ class BookJudge:
                 self.crossed_at_batch_end += 1
         if state.read_when_settled and state.opened and self._on_settled is not None:
             self._on_settled(state, recv_ns)
+        state.end_matters = state.highest_bid >= state.lowest_ask or state.read_when_settled
 
     def _doubt(
         self, state: KalshiBook, cause: str, since_ns: int, events: list[ChannelEvent]

@@ -8,9 +8,9 @@ declared: the decoder skips the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, cast, final
 
 import msgspec
 
@@ -221,19 +221,20 @@ decode_frame = msgspec.json.Decoder(Message, strict=False).decode
 
 
 class PlainDeltaBody(msgspec.Struct, gc=False):
-    """A change in today's spelling, every member there; who uses it looks at the bounds."""
+    """A change in today's spelling, every member there."""
 
     market_ticker: str
     price_dollars: str
-    delta_fp: float
+    delta_fp: Annotated[float, msgspec.Meta(gt=-MOST_CONTRACTS, lt=MOST_CONTRACTS)]
     side: Literal["yes", "no"]
     ts: str
 
 
-class PlainDelta(msgspec.Struct, gc=False):
-    """The commonest frame by far, decoded without a choice among types and spellings.
+@final
+class PlainDelta(msgspec.Struct, tag_field="type", tag="orderbook_delta", gc=False):
+    """The commonest frame by far, without a choice among spellings.
 
-    Only for frames that begin as one, and whose numbers are compared with ones that are known.
+    Its numbers have no bounds of their own: for a use that compares them with ones that are known.
     """
 
     sid: int
@@ -241,8 +242,14 @@ class PlainDelta(msgspec.Struct, gc=False):
     msg: PlainDeltaBody
 
 
-# refuses whatever else a frame holds: ``decode_frame`` reads all of them, these too
-decode_plain_delta = msgspec.json.Decoder(PlainDelta, strict=False).decode
+OtherMessage = (
+    Snapshot | TradeMessage | Ticker | Lifecycle | Subscribed | Ok | Unsubscribed | ErrorMessage
+)
+
+# refuses a change in an older spelling, which ``decode_frame`` reads too
+decode_plain: Callable[[bytes | str], PlainDelta | OtherMessage] = msgspec.json.Decoder(
+    PlainDelta | OtherMessage, strict=False
+).decode
 
 
 def convert_message(value: object, kind: type[Message]) -> Message:
