@@ -141,6 +141,8 @@ class PlainChanges(msgspec.Struct, gc=False):
     event_type: Literal["price_change"]
     timestamp: Milliseconds
     price_changes: list[LevelChange]
+    asset_id: None = None
+    """What other types have here, before anything long: they are refused at once."""
 
 
 # the type stands last on the wire, so a decoder that has to choose by it reads a message twice;
