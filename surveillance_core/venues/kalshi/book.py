@@ -14,6 +14,7 @@ import msgspec
 
 from surveillance_core.books import (
     COMPLEMENT,
+    SEEN_COMPLEMENT_OF,
     SEEN_TICK_OF,
     TICKS_PER_DOLLAR,
     BookState,
@@ -324,8 +325,9 @@ class KalshiBook(BookState):
 
         No bid is stated as 0 and no ask as 1 (reference kalshi.md 0, item 10).
         """
-        bid = price_tick(ticker.yes_bid_dollars, None)
-        ask = price_tick(ticker.yes_ask_dollars, None)
+        seen, bid_text, ask_text = SEEN_TICK_OF, ticker.yes_bid_dollars, ticker.yes_ask_dollars
+        bid = seen[bid_text] if bid_text in seen else price_tick(bid_text, None)
+        ask = seen[ask_text] if ask_text in seen else price_tick(ask_text, None)
         if bid is None or ask is None:
             return None
         best_bid, best_ask = self.touch()
@@ -376,14 +378,20 @@ def _plain_side(levels: list[DollarLevel] | None, *, turned: bool) -> dict[int, 
     if levels is None:
         return None
     side: dict[int, float] = {}
-    for price, size in levels:
-        tick = SEEN_TICK_OF.get(price)
-        units = size * FLOAT_UNITS
-        whole = units + TO_WHOLE - TO_WHOLE
-        if tick is None or not 0.0 <= whole < MOST_UNITS or not -0.01 < units - whole < 0.01:
-            return None
-        if whole:
-            side[COMPLEMENT[tick] if turned else tick] = whole / FLOAT_UNITS
+    tick_of_price = SEEN_COMPLEMENT_OF if turned else SEEN_TICK_OF
+    try:
+        for price, size in levels:
+            tick = tick_of_price[price]
+            units = size * FLOAT_UNITS
+            whole = units + TO_WHOLE - TO_WHOLE
+            if 0.0 < whole == units < MOST_UNITS:
+                side[tick] = size
+            elif not 0.0 <= whole < MOST_UNITS or not -0.01 < units - whole < 0.01:
+                return None
+            elif whole:
+                side[tick] = whole / FLOAT_UNITS
+    except KeyError:
+        return None
     return side
 
 

@@ -88,6 +88,11 @@ class BookJudge:
         """Whether the frame may be used; a hole before it takes the stream's books down."""
         if sid is None or seq is None:
             return True
+        stream = self._streams.get(sid)
+        if stream is not None and seq == stream.expected:
+            stream.expect(seq + 1)
+            stream.heard_ns = recv_ns
+            return True
         verdict = self._sequence.observe(sid, seq, recv_ns)
         if verdict is Verdict.IN_ORDER:
             return True
