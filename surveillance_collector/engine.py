@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import cast
 
 from surveillance_collector.following import Followed
+from surveillance_collector.output import Output, RejectedFrame, Resync
 from surveillance_collector.rows import (
     Reason,
     Row,
@@ -25,6 +24,7 @@ from surveillance_collector.rows import (
     tick_size_row,
     trade_row,
 )
+from surveillance_collector.sampling import Sampling, Tier
 from surveillance_core.books import BookState, Trust
 from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADES, Table
 from surveillance_core.venues.protocols import (
@@ -45,53 +45,6 @@ from surveillance_core.venues.protocols import (
     Trade,
 )
 from surveillance_core.venues.recent import RecentKeys
-
-
-class Tier(StrEnum):
-    """How often a market's book is read."""
-
-    HOT = "hot"
-    WARM = "warm"
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """When and how deep books are read. Durations in nanoseconds."""
-
-    cadence_ns: dict[Tier, int]
-    heartbeat_ns: int
-    bucket_ns: int
-    top_k: int
-    first_book_ns: int
-    """Wait for a book after subscribing before the asset is subscribed again."""
-
-
-@dataclass(frozen=True)
-class Resync:
-    """The assets' books must be had anew on this connection."""
-
-    conn: str
-    asset_ids: tuple[str, ...]
-    cause: str
-
-
-@dataclass(frozen=True)
-class RejectedFrame:
-    """Input set aside, with where and when it came from."""
-
-    conn: str
-    recv_ns: int
-    rejected: Rejected
-
-
-@dataclass
-class Output:
-    """What the engine has produced since it was last drained."""
-
-    rows: list[tuple[Table, int, Row]] = field(default_factory=list[tuple[Table, int, Row]])
-    """Table, the row's time in microseconds (it chooses the bucket), and the row."""
-    commands: list[Resync] = field(default_factory=list[Resync])
-    rejected: list[RejectedFrame] = field(default_factory=list[RejectedFrame])
 
 
 class Engine:

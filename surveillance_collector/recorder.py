@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 
 import msgspec
 
-from surveillance_collector.engine import RejectedFrame
+from surveillance_collector.output import RejectedFrame
 from surveillance_collector.rows import Row
 from surveillance_core.lake.errors import LakeError
 from surveillance_core.lake.layout import bucket_file, rejected_frames_file

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from surveillance_collector.engine import Tier
+from surveillance_collector.sampling import Tier
 from surveillance_core.groups import subscription_groups
 from surveillance_core.markets import Market
 from surveillance_core.venues.filters import Filters, filter_markets

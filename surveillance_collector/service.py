@@ -17,9 +17,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import structlog
 
-from surveillance_collector.engine import Engine, Resync, Sampling, Tier
+from surveillance_collector.engine import Engine
 from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.output import Resync
 from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
+from surveillance_collector.sampling import Sampling, Tier
 from surveillance_collector.scheduler import Selection, select_markets
 from surveillance_collector.shards import assign_connections
 from surveillance_core.lake.manifest import read_manifest

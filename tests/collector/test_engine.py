@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surveillance_collector.engine import Resync, Tier
+from surveillance_collector.output import Resync
+from surveillance_collector.sampling import Tier
 from surveillance_core.books import BookStatus
 from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADES
 from surveillance_core.venues.polymarket.channel import BATCH_GAP_NS, PolymarketChannel

@@ -12,8 +12,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from surveillance_collector import feed as feed_module
-from surveillance_collector.engine import Tier
 from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.sampling import Tier
 from surveillance_core.venues.polymarket.subscriptions import Subscriptions
 from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
 from surveillance_core.venues.registry import adapter_of, asset_terms

@@ -23,8 +23,9 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from surveillance_collector.cli import app
-from surveillance_collector.engine import Engine, Tier
+from surveillance_collector.engine import Engine
 from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.sampling import Tier
 from surveillance_collector.service import VenueCollector, collect
 from surveillance_core.books import Trust
 from surveillance_core.lake.manifest import manifest_days

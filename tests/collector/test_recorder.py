@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from surveillance_collector.engine import RejectedFrame
+from surveillance_collector.output import RejectedFrame
 from surveillance_collector.recorder import Recorder, RejectedFrames
 from surveillance_collector.rows import Row, coverage_row, trade_row
 from surveillance_core.lake.manifest import ManifestEntry, read_manifest

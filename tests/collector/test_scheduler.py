@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surveillance_collector.engine import Tier
+from surveillance_collector.sampling import Tier
 from surveillance_collector.scheduler import Filters, Selection, select_markets
 from surveillance_core.markets import Market
 

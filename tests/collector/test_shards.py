@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surveillance_collector.engine import Tier
+from surveillance_collector.sampling import Tier
 from surveillance_collector.scheduler import SelectedMarket
 from surveillance_collector.shards import assign_connections
 from surveillance_core.venues.protocols import AssetTerms

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import polars as pl
 
-from surveillance_collector.engine import Engine, Output, Sampling, Tier
+from surveillance_collector.engine import Engine
+from surveillance_collector.output import Output
 from surveillance_collector.rows import Row
+from surveillance_collector.sampling import Sampling, Tier
 from surveillance_core.books import SPELLING, OrderBook
 from surveillance_core.lake.layout import QUARANTINE_SUFFIX, rejected_frames_file
 from surveillance_core.lake.manifest import manifest_days

@@ -34,10 +34,7 @@ from surveillance_core.venues.kalshi.wire import (
     TickerBody,
     decode_frame,
 )
-from surveillance_core.venues.protocols import (
-    LATEST_MS,
-    AssetTerms,
-)
+from surveillance_core.venues.protocols import LATEST_MS, AssetTerms
 
 UNITS = 10_000
 """Integer units in one contract: sizes are summed exactly, whatever decimals the venue sends."""
@@ -325,9 +322,8 @@ class KalshiBook(BookState):
 
         No bid is stated as 0 and no ask as 1 (reference kalshi.md 0, item 10).
         """
-        seen, bid_text, ask_text = SEEN_TICK_OF, ticker.yes_bid_dollars, ticker.yes_ask_dollars
-        bid = seen[bid_text] if bid_text in seen else price_tick(bid_text, None)
-        ask = seen[ask_text] if ask_text in seen else price_tick(ask_text, None)
+        bid = price_tick(ticker.yes_bid_dollars, None)
+        ask = price_tick(ticker.yes_ask_dollars, None)
         if bid is None or ask is None:
             return None
         best_bid, best_ask = self.touch()
