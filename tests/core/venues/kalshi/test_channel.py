@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surveillance_core.books import BookState, OrderBook, Trust
+from surveillance_core.books import BookState, OrderBook, Trust, seen_tick
 from surveillance_core.venues.kalshi.book import venue_ms
 from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.protocols import (
@@ -25,6 +25,7 @@ from surveillance_core.venues.protocols import (
     MarketResolved,
     Opened,
     Rejected,
+    SettledReader,
     Side,
     Status,
     StatusChanged,
@@ -522,6 +523,30 @@ def test_changes_in_todays_spelling_take_the_short_way() -> None:
     assert line.channel._sequence.unobserved == before + 2  # pyright: ignore[reportPrivateUsage]
 
 
+def test_the_short_way_ends_an_engine_event_for_a_reader_and_for_the_judge() -> None:
+    for price in ("0.4000", "0.4800", "0.7000"):
+        seen_tick(price)
+    read: list[tuple[int, dict[int, float]]] = []
+    line = Line(on_settled=lambda state, _: read.append((state.seq, dict(state.book.bids))))
+    line.open()
+    stamps = (f"2026-05-11T05:38:14.{tenth}Z" for tenth in range(1, 9))
+    line.send(line.change("yes", "0.4800", "1.00", ts=next(stamps)))
+    state = line.state()
+    waited_for = (state.seq, dict(state.book.bids))
+    state.read_when_settled = True
+    line.send(line.change("no", "0.4000", "1.00", ts=next(stamps)))
+    assert read == [waited_for]
+    state.read_when_settled = False
+
+    line.send(line.change("yes", "0.7000", "1.00", ts=next(stamps)))
+    assert line.channel.crossed_at_batch_end == 0
+    line.send(line.change("yes", "0.7000", "-1.00", ts=next(stamps)))
+    assert line.channel.crossed_at_batch_end == 1
+    line.send(line.change("yes", "0.4800", "1.00", ts=next(stamps)))
+    assert line.channel.crossed_at_batch_end == 1
+    assert line.channel._sequence.unobserved == 5  # pyright: ignore[reportPrivateUsage]
+
+
 PLAIN = st.tuples(
     st.sampled_from("ABZ"),
     st.sampled_from(["yes", "no"]),
@@ -537,7 +562,15 @@ PLAIN = st.tuples(
 def test_the_short_way_of_a_change_and_the_long_one_are_the_same(
     changes: list[tuple[str, str, str, str, str, int, int]], use_yes_price: bool
 ) -> None:
-    short, long = Line(use_yes_price=use_yes_price), Line(use_yes_price=use_yes_price)
+    read: list[list[tuple[int, int, dict[int, float], dict[int, float]]]] = [[], []]
+
+    def reader(which: int) -> SettledReader:
+        return lambda state, now_ns: read[which].append(
+            (now_ns, state.seq, dict(state.book.bids), dict(state.book.asks))
+        )
+
+    short = Line(use_yes_price=use_yes_price, on_settled=reader(0))
+    long = Line(use_yes_price=use_yes_price, on_settled=reader(1))
     for line in (short, long):
         line.open()
     for number, (ticker, side, price, delta, ts, ts_ms, skip) in enumerate(changes):
@@ -548,6 +581,7 @@ def test_the_short_way_of_a_change_and_the_long_one_are_the_same(
             for line in (short, long):
                 line.state("A").read_when_settled = True
         assert short.send(frame) == long.send_long_way(frame)
+        assert read[0] == read[1]
     for line in (short, long):
         line.channel.settle(line.now_ns)
     for name in ("A", "B"):
