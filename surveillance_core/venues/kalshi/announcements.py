@@ -21,6 +21,9 @@ from surveillance_core.venues.protocols import (
     Trade,
 )
 
+_TAKER_OF_OUTCOME = {"yes": Side.BUY, "no": Side.SELL}
+_TAKER_OF_BOOK_SIDE = {"bid": Side.BUY, "ask": Side.SELL}
+
 
 def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:
     """A print in terms of YES, None if it has no price or no size.
@@ -34,7 +37,11 @@ def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:
     units = size_units(body.count_fp, body.count)
     if yes is None or units is None or units <= 0:
         return None
-    taker = _taker_side(body)
+    taker = (
+        _TAKER_OF_OUTCOME.get(body.taker_outcome_side or "")
+        or _TAKER_OF_BOOK_SIDE.get(body.taker_book_side or "")
+        or _TAKER_OF_OUTCOME.get(body.taker_side or "")
+    )
     printed_id, printed_price = terms.asset_id, yes
     if taker is Side.SELL and terms.mirror_id is not None:
         printed_id, printed_price = terms.mirror_id, TICKS_PER_DOLLAR - yes
@@ -50,17 +57,6 @@ def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:
         transaction_id=body.trade_id or None,
         fee_rate_bps=None,
     )
-
-
-def _taker_side(body: TradeBody) -> Side | None:
-    """The taker's side in terms of YES, from the newest spelling of it."""
-    if body.taker_outcome_side:
-        return Side.BUY if body.taker_outcome_side == "yes" else Side.SELL
-    if body.taker_book_side:
-        return Side.BUY if body.taker_book_side == "bid" else Side.SELL
-    if body.taker_side:
-        return Side.BUY if body.taker_side == "yes" else Side.SELL
-    return None
 
 
 def announcement_of(body: LifecycleBody) -> MarketListed | MarketResolved | None:

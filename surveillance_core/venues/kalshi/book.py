@@ -6,7 +6,7 @@ in integer units, so that a level which the venue has emptied is empty here too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import inf
 
@@ -23,7 +23,7 @@ from surveillance_core.books import (
     tick_of,
 )
 from surveillance_core.venues.kalshi.discovery import NO_SUFFIX
-from surveillance_core.venues.kalshi.integrity import NO_STREAM
+from surveillance_core.venues.kalshi.integrity import Stream
 from surveillance_core.venues.kalshi.wire import (
     MOST_CONTRACTS,
     CentLevel,
@@ -80,8 +80,9 @@ def units_of(contracts: float | None) -> int | None:
     """
     if contracts is None or not -MOST_CONTRACTS < contracts < MOST_CONTRACTS:
         return None
-    units = round(contracts * UNITS)
-    return units if abs(contracts * UNITS - units) < 0.01 else None
+    units = contracts * FLOAT_UNITS
+    whole = units + TO_WHOLE - TO_WHOLE
+    return int(whole) if -0.01 < units - whole < 0.01 else None
 
 
 def size_units(contracts_fp: float | None, contracts: int | None) -> int | None:
@@ -179,8 +180,8 @@ class KalshiBook(BookState):
         that the book is not crossed, or a reader waits."""
         self.batch_ts: str | int | None = None
         """The venue's time of the changes being applied: one engine event."""
-        self.carrier = NO_STREAM
-        """The numbers of the stream that carries the book while it stands, else ``NO_STREAM``."""
+        self.carrier: Stream | None = None
+        """The stream that carries the book while it stands."""
         self._version_ahead = 0
         super().__init__(terms.market_id, terms.asset_id, terms.tick)
         self.terms = terms
@@ -212,7 +213,15 @@ class KalshiBook(BookState):
     def opened(self, opened: bool) -> None:
         self._opened = opened
         if not opened:
-            self.carrier = NO_STREAM
+            self.ride_on(None)
+
+    def ride_on(self, stream: Stream | None) -> None:
+        """Stand on the changes of this stream, or on none."""
+        if self.carrier is not None:
+            self.carrier.carried.pop(self.market_id, None)
+        self.carrier = stream
+        if stream is not None:
+            stream.carried[self.market_id] = self
 
     @property
     def pending(self) -> bool:
@@ -311,19 +320,41 @@ class KalshiBook(BookState):
 
     def touch(self) -> tuple[int | None, int | None]:
         """Best bid and ask in ticks, found at the bounds where these are levels of the book."""
-        bid, ask = self.highest_bid, self.lowest_ask
+        if self.highest_bid not in self.bids:
+            self.highest_bid = max(self.bids, default=-1)
+        if self.lowest_ask not in self.asks:
+            self.lowest_ask = min(self.asks, default=TICKS_PER_DOLLAR + 1)
         return (
-            bid if bid in self.bids else max(self.bids, default=None),
-            ask if ask in self.asks else min(self.asks, default=None),
+            self.highest_bid if self.bids else None,
+            self.lowest_ask if self.asks else None,
         )
+
+    def states_the_same(self, body: SnapshotBody, ask_tick_of: Mapping[str, int]) -> bool:
+        """Whether a whole book of two sides, in today's spelling, is this one to the last level.
+
+        Nothing is validated: what equals a valid book is one.
+        """
+        yes, no = body.yes_dollars_fp, body.no_dollars_fp
+        if yes is None or no is None:
+            return False
+        try:
+            return self.bids == {SEEN_TICK_OF[price]: size for price, size in yes} and (
+                self.asks == {ask_tick_of[price]: size for price, size in no}
+            )
+        except KeyError:
+            return False
 
     def agrees_with(self, ticker: TickerBody) -> bool | None:
         """Whether the venue's own top is the book's; None where the ticker states none.
 
         No bid is stated as 0 and no ask as 1 (reference kalshi.md 0, item 10).
         """
-        bid = price_tick(ticker.yes_bid_dollars, None)
-        ask = price_tick(ticker.yes_ask_dollars, None)
+        bid = SEEN_TICK_OF.get(ticker.yes_bid_dollars or "")
+        if bid is None:
+            bid = price_tick(ticker.yes_bid_dollars, None)
+        ask = SEEN_TICK_OF.get(ticker.yes_ask_dollars or "")
+        if ask is None:
+            ask = price_tick(ticker.yes_ask_dollars, None)
         if bid is None or ask is None:
             return None
         best_bid, best_ask = self.touch()
@@ -333,7 +364,10 @@ class KalshiBook(BookState):
             return False
         if best_bid is None or ticker.yes_bid_size_fp is None:
             return True
-        return units_of(ticker.yes_bid_size_fp) == round(self.book.bids[best_bid] * UNITS)
+        size = self.bids[best_bid]
+        return ticker.yes_bid_size_fp == size or units_of(ticker.yes_bid_size_fp) == round(
+            size * UNITS
+        )
 
 
 def yes_level(side: str, tick: int, *, use_yes_price: bool) -> tuple[str, int]:

@@ -9,7 +9,7 @@ its end: such a run is one engine event here, and a book is sampled after it.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -28,7 +28,6 @@ from surveillance_core.venues.kalshi.book import (
     venue_ms,
     yes_level,
 )
-from surveillance_core.venues.kalshi.integrity import NO_STREAM
 from surveillance_core.venues.kalshi.judging import QUIET_GAPS, BookJudge
 from surveillance_core.venues.kalshi.salvage import (
     Broken,
@@ -95,7 +94,9 @@ class KalshiChannel(BookJudge):
         super().__init__(on_settled, commands, quiet_ns=QUIET_GAPS * batch_gap_ns)
         self._use_yes_price = use_yes_price
         self._ask_tick_of = SEEN_TICK_OF if use_yes_price else SEEN_COMPLEMENT_OF
-        self._messages: Counter[str] = Counter()
+        self._read: defaultdict[type[Message], int] = defaultdict(int)
+        """Messages read, by their class; those of the short way are not among them."""
+        self._set_aside_kinds: Counter[str] = Counter()
         self.hashes = IntegrityTally()
         """The venue has no book hash: always empty."""
         self._prints = RecentKeys()
@@ -105,6 +106,7 @@ class KalshiChannel(BookJudge):
     def follow(self, assets: Iterable[AssetTerms]) -> None:
         """Expect these assets; messages on others are counted and left alone."""
         for terms in assets:
+            self.forget((terms.asset_id,))
             state = self.states[terms.asset_id] = KalshiBook(terms, self._quiet_ns)
             self.commands.follow(terms)
             if terms.primary:
@@ -116,6 +118,7 @@ class KalshiChannel(BookJudge):
             state = self.states.pop(asset_id, None)
             if state is not None and self._by_ticker.get(state.market_id) is state:
                 del self._by_ticker[state.market_id]
+                state.ride_on(None)
 
     def assets_named(self, frame: str) -> Sequence[AssetTerms]:
         """Markets whose book a recorded frame begins; what a replay has instead of REST's terms."""
@@ -133,10 +136,15 @@ class KalshiChannel(BookJudge):
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             return self._receive_other(frame, recv_ns)
         if type(message) is not PlainDelta:
+            if type(message) is Ticker and message.seq is None:
+                self._read[Ticker] += 1
+                self._compare_top(message.msg)
+                return ()
             return self._apply(message, recv_ns, frame)
         body, seq = message.msg, message.seq
         try:
-            state = self._by_ticker[body.market_ticker]
+            stream = self._streams[message.sid]
+            state = stream.carried[body.market_ticker]
             if body.side == "yes":
                 levels, tick = state.bids, SEEN_TICK_OF[body.price_dollars]
             else:
@@ -146,10 +154,8 @@ class KalshiChannel(BookJudge):
         before = levels.get(tick, 0.0)
         units = (body.delta_fp + before) * FLOAT_UNITS
         after = units + TO_WHOLE - TO_WHOLE
-        stream = state.carrier
         if (
             seq != stream.expected
-            or message.sid != stream.sid
             or after < 0.0
             or (after != units and not -0.01 < units - after < 0.01)
         ):
@@ -184,7 +190,7 @@ class KalshiChannel(BookJudge):
     @property
     def messages(self) -> Counter[str]:
         """Messages seen by type, unknown types under their own name."""
-        seen = self._messages.copy()
+        seen = self._set_aside_kinds + Counter({TYPE_NAMES[k]: n for k, n in self._read.items()})
         # the short way counts nothing: its frames are told by their streams' numbers
         if self._sequence.unobserved:
             seen["orderbook_delta"] += self._sequence.unobserved
@@ -194,7 +200,7 @@ class KalshiChannel(BookJudge):
         events: list[ChannelEvent] = []
         # by exact type: asking for an instance of a struct's class takes a third of a microsecond
         kind = type(message)
-        self._messages[TYPE_NAMES[kind]] += 1
+        self._read[kind] += 1
         if (kind is Delta or kind is Snapshot) and message.sid is not None:
             self.commands.channels.setdefault(message.sid, BOOK_CHANNEL)
         if not self._in_order(message.sid, message.seq, recv_ns, events):
@@ -202,7 +208,7 @@ class KalshiChannel(BookJudge):
         if type(message) is TradeMessage:
             self._take_print(message.msg, events, frame)
         elif type(message) is Ticker:
-            self._compare_top(message)
+            self._compare_top(message.msg)
         elif type(message) is Delta:
             self._apply_delta(message, recv_ns, events, frame)
         elif type(message) is Snapshot:
@@ -225,7 +231,7 @@ class KalshiChannel(BookJudge):
     ) -> Sequence[ChannelEvent]:
         events: list[ChannelEvent] = []
         if found.kind is not None:
-            self._messages[found.kind] += 1
+            self._set_aside_kinds[found.kind] += 1
         in_order = self._in_order(found.sid, found.seq, recv_ns, events)
         if isinstance(found, Tolerated):
             return events
@@ -284,7 +290,10 @@ class KalshiChannel(BookJudge):
             return
         state.sid = message.sid
         self.commands.book_came(body.market_ticker)
-        received = book_of(body, use_yes_price=self._use_yes_price)
+        if state.opened and state.states_the_same(body, self._ask_tick_of):
+            received = state.book
+        else:
+            received = book_of(body, use_yes_price=self._use_yes_price)
         empty = received is not None and not received.bids and not received.asks
         unread = unread_levels(frame) if empty else []
         if received is None or unread:
@@ -292,7 +301,7 @@ class KalshiChannel(BookJudge):
             self._doubt(state, "malformed_book", recv_ns, events)
             return
         self._close_batch(state, recv_ns)
-        differs = received != state.book
+        differs = received is not state.book and received != state.book
         reopened = not state.opened
         if not reopened and differs:
             reopened = not empty
@@ -302,10 +311,10 @@ class KalshiChannel(BookJudge):
                 self._doubt(state, "checkpoint_mismatch", state.proved_ns, events)
         if reopened or differs:
             state.version += 1
-        state.replace(received)
+            state.replace(received)
         state.opened = True
         if message.sid is not None:
-            state.carrier = self._streams.get(message.sid, NO_STREAM)
+            state.ride_on(self._streams.get(message.sid))
         numbered = message.sid is not None and message.seq is not None
         state.trust = Trust.VERIFIED if numbered else Trust.UNVERIFIED
         state.renumber(message.seq if message.seq is not None else 0)

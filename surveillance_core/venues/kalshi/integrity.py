@@ -11,8 +11,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from surveillance_core.venues.kalshi.book import KalshiBook
 
 REMEMBERED_MISSING = 10_000
 """Missing numbers kept a stream, to tell a late frame from a repeated one."""
@@ -58,10 +62,20 @@ class TickerTally(msgspec.Struct):
 class Stream:
     """Where a stream stands; see ``SequenceTracker.streams``."""
 
-    __slots__ = ("expected", "heard_ns", "missing", "observed", "old", "old_run", "ran_at", "sid")
+    __slots__ = (
+        "carried",
+        "expected",
+        "heard_ns",
+        "missing",
+        "observed",
+        "old",
+        "old_run",
+        "ran_at",
+    )
 
-    def __init__(self, sid: int | None, heard_ns: int) -> None:
-        self.sid = sid
+    def __init__(self, heard_ns: int) -> None:
+        self.carried: dict[str, KalshiBook] = {}
+        """Books that stand on this stream's changes, by ticker."""
         self.expected: int | None = None
         """The next frame's number; None until the first one has come."""
         self.observed = 0
@@ -85,10 +99,6 @@ class Stream:
         return (self.expected or 0) - self.observed
 
 
-NO_STREAM = Stream(None, 0)
-"""Carries nothing: no frame's number is what it expects."""
-
-
 class SequenceTracker:
     """Numbers of every stream of one connection.
 
@@ -109,7 +119,7 @@ class SequenceTracker:
     def begin(self, sid: int, recv_ns: int) -> None:
         """The venue announced the stream: its first number must be 1."""
         if sid not in self.streams:
-            self.streams[sid] = Stream(sid, recv_ns)
+            self.streams[sid] = Stream(recv_ns)
 
     def end(self, sid: int) -> None:
         """The stream is over; its number may be given to another."""
@@ -132,7 +142,7 @@ class SequenceTracker:
         stream = self.streams.get(sid)
         if stream is None:
             # never announced: the recording began in the middle
-            stream = self.streams[sid] = Stream(sid, recv_ns)
+            stream = self.streams[sid] = Stream(recv_ns)
             stream.expect(seq)
             self.tally.streams += 1
         elif stream.expected is None:

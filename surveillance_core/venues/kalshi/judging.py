@@ -17,7 +17,7 @@ from surveillance_core.venues.kalshi.wire import (
     TERMINAL_ERRORS,
     ErrorMessage,
     Ok,
-    Ticker,
+    TickerBody,
     listed_markets,
 )
 from surveillance_core.venues.protocols import ChannelEvent, Doubted, SettledReader
@@ -90,7 +90,8 @@ class BookJudge:
             return True
         stream = self._streams.get(sid)
         if stream is not None and seq == stream.expected:
-            stream.expect(seq + 1)
+            stream.expected = seq + 1
+            stream.observed += 1
             stream.heard_ns = recv_ns
             return True
         verdict = self._sequence.observe(sid, seq, recv_ns)
@@ -141,12 +142,12 @@ class BookJudge:
         self._doubt(state, "negative_level", state.proved_ns, events)
         return events
 
-    def _compare_top(self, message: Ticker) -> None:
-        state = self._by_ticker.get(message.msg.market_ticker)
+    def _compare_top(self, top: TickerBody) -> None:
+        state = self._by_ticker.get(top.market_ticker)
         if state is None:
             self.ignored["asset_not_followed"] += 1
             return
-        agreed = state.agrees_with(message.msg) if state.opened else None
+        agreed = state.agrees_with(top) if state.opened else None
         if agreed is not None:
             self.tickers.compared += 1
             self.tickers.agreed += agreed
