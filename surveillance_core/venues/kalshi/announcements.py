@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from surveillance_core.books import COMPLEMENT, TICKS_PER_DOLLAR
 from surveillance_core.venues.kalshi.book import UNITS, price_tick, size_units, venue_ms
 from surveillance_core.venues.kalshi.discovery import NO_SUFFIX
-from surveillance_core.venues.kalshi.wire import LifecycleBody, TradeBody
+from surveillance_core.venues.kalshi.wire import MOST_CONTRACTS, LifecycleBody, TradeBody
 from surveillance_core.venues.protocols import (
     AssetTerms,
     MarketListed,
@@ -21,8 +21,9 @@ from surveillance_core.venues.protocols import (
     Trade,
 )
 
-_TAKER_OF_OUTCOME = {"yes": Side.BUY, "no": Side.SELL}
-_TAKER_OF_BOOK_SIDE = {"bid": Side.BUY, "ask": Side.SELL}
+_BUY, _SELL = Side.BUY, Side.SELL
+_TAKER_OF_OUTCOME = {"yes": _BUY, "no": _SELL}
+_TAKER_OF_BOOK_SIDE = {"bid": _BUY, "ask": _SELL}
 
 
 def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:
@@ -34,8 +35,11 @@ def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:
     if yes is None:
         no = price_tick(body.no_price_dollars, body.no_price)
         yes = None if no is None else COMPLEMENT[no]
-    units = size_units(body.count_fp, body.count)
-    if yes is None or units is None or units <= 0:
+    size = body.count_fp
+    if size is None or not (size.is_integer() and size < MOST_CONTRACTS):
+        units = size_units(size, body.count)
+        size = None if units is None else units / UNITS
+    if yes is None or size is None or size <= 0.0:
         return None
     taker = (
         _TAKER_OF_OUTCOME.get(body.taker_outcome_side or "")
@@ -43,13 +47,13 @@ def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:
         or _TAKER_OF_OUTCOME.get(body.taker_side or "")
     )
     printed_id, printed_price = terms.asset_id, yes
-    if taker is Side.SELL and terms.mirror_id is not None:
+    if taker is _SELL and terms.mirror_id is not None:
         printed_id, printed_price = terms.mirror_id, TICKS_PER_DOLLAR - yes
     return Trade(
         market_id=terms.market_id,
         outcome_id=terms.asset_id,
         price=yes,
-        size=units / UNITS,
+        size=size,
         taker_side=taker,
         printed_outcome_id=printed_id,
         printed_price=printed_price,

@@ -154,7 +154,6 @@ class KalshiBook(BookState):
     __slots__ = (
         "_awaited",
         "_judged_seq",
-        "_opened",
         "_settled_ns",
         "_stated_ms",
         "_version_ahead",
@@ -203,17 +202,6 @@ class KalshiBook(BookState):
     @version.setter
     def version(self, version: int) -> None:
         self._version_ahead = version - getattr(self, "seq", 0)
-
-    @property
-    def opened(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether a full book has arrived and still stands; one that does not has no carrier."""
-        return self._opened
-
-    @opened.setter
-    def opened(self, opened: bool) -> None:
-        self._opened = opened
-        if not opened:
-            self.ride_on(None)
 
     def ride_on(self, stream: Stream | None) -> None:
         """Stand on the changes of this stream, or on none."""
@@ -320,14 +308,13 @@ class KalshiBook(BookState):
 
     def touch(self) -> tuple[int | None, int | None]:
         """Best bid and ask in ticks, found at the bounds where these are levels of the book."""
-        if self.highest_bid not in self.bids:
-            self.highest_bid = max(self.bids, default=-1)
-        if self.lowest_ask not in self.asks:
-            self.lowest_ask = min(self.asks, default=TICKS_PER_DOLLAR + 1)
-        return (
-            self.highest_bid if self.bids else None,
-            self.lowest_ask if self.asks else None,
-        )
+        bids, asks = self.bids, self.asks
+        bid, ask = self.highest_bid, self.lowest_ask
+        if bid not in bids:
+            bid = self.highest_bid = max(bids, default=-1)
+        if ask not in asks:
+            ask = self.lowest_ask = min(asks, default=TICKS_PER_DOLLAR + 1)
+        return bid if bids else None, ask if asks else None
 
     def states_the_same(self, body: SnapshotBody, ask_tick_of: Mapping[str, int]) -> bool:
         """Whether a whole book of two sides, in today's spelling, is this one to the last level.
@@ -349,25 +336,21 @@ class KalshiBook(BookState):
 
         No bid is stated as 0 and no ask as 1 (reference kalshi.md 0, item 10).
         """
-        bid = SEEN_TICK_OF.get(ticker.yes_bid_dollars or "")
-        if bid is None:
-            bid = price_tick(ticker.yes_bid_dollars, None)
-        ask = SEEN_TICK_OF.get(ticker.yes_ask_dollars or "")
-        if ask is None:
-            ask = price_tick(ticker.yes_ask_dollars, None)
-        if bid is None or ask is None:
-            return None
         best_bid, best_ask = self.touch()
-        if bid != (best_bid or 0):
+        try:
+            bid = SEEN_TICK_OF[ticker.yes_bid_dollars or ""]
+            ask = SEEN_TICK_OF[ticker.yes_ask_dollars or ""]
+        except KeyError:
+            bid = price_tick(ticker.yes_bid_dollars, None)
+            ask = price_tick(ticker.yes_ask_dollars, None)
+            if bid is None or ask is None:
+                return None
+        if bid != (best_bid or 0) or ask != (TICKS_PER_DOLLAR if best_ask is None else best_ask):
             return False
-        if ask != (TICKS_PER_DOLLAR if best_ask is None else best_ask):
-            return False
-        if best_bid is None or ticker.yes_bid_size_fp is None:
+        size = ticker.yes_bid_size_fp
+        if best_bid is None or size is None or size == self.bids[best_bid]:
             return True
-        size = self.bids[best_bid]
-        return ticker.yes_bid_size_fp == size or units_of(ticker.yes_bid_size_fp) == round(
-            size * UNITS
-        )
+        return units_of(size) == round(self.bids[best_bid] * UNITS)
 
 
 def yes_level(side: str, tick: int, *, use_yes_price: bool) -> tuple[str, int]:

@@ -18,6 +18,7 @@ from surveillance_core.books import SEEN_COMPLEMENT_OF, SEEN_TICK_OF, Trust
 from surveillance_core.venues.kalshi.announcements import announcement_of, status_of, trade_of
 from surveillance_core.venues.kalshi.book import (
     FLOAT_UNITS,
+    MOST_UNITS,
     TO_WHOLE,
     KalshiBook,
     book_of,
@@ -156,7 +157,7 @@ class KalshiChannel(BookJudge):
         after = units + TO_WHOLE - TO_WHOLE
         if (
             seq != stream.expected
-            or after < 0.0
+            or not 0.0 <= after < MOST_UNITS
             or (after != units and not -0.01 < units - after < 0.01)
         ):
             return self._receive_other(frame, recv_ns)

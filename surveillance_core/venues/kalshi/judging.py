@@ -124,6 +124,7 @@ class BookJudge:
             return
         state.trust = Trust.DIVERGED
         state.opened = state.pending = False
+        state.ride_on(None)
         state.version += 1
         events.append(Doubted(state.asset_id, cause, since_ns))
 
@@ -149,8 +150,9 @@ class BookJudge:
             return
         agreed = state.agrees_with(top) if state.opened else None
         if agreed is not None:
-            self.tickers.compared += 1
-            self.tickers.agreed += agreed
+            tally = self.tickers
+            tally.compared += 1
+            tally.agreed += agreed
 
     def _take_list(self, message: Ok, recv_ns: int, events: list[ChannelEvent]) -> None:
         """A stream's whole list: a book that is not on it is no longer kept up."""

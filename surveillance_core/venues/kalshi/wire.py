@@ -225,7 +225,7 @@ class PlainDeltaBody(msgspec.Struct, gc=False):
 
     market_ticker: str
     price_dollars: str
-    delta_fp: Annotated[float, msgspec.Meta(gt=-MOST_CONTRACTS, lt=MOST_CONTRACTS)]
+    delta_fp: float
     side: Literal["yes", "no"]
     ts: str
 
@@ -234,7 +234,8 @@ class PlainDeltaBody(msgspec.Struct, gc=False):
 class PlainDelta(msgspec.Struct, tag_field="type", tag="orderbook_delta", gc=False):
     """The commonest frame by far, without a choice among spellings.
 
-    Its numbers have no bounds of their own: for a use that compares them with ones that are known.
+    Its numbers have no bounds of their own: for a use that compares them, and what becomes of a
+    level, with ones that are known.
     """
 
     sid: int
