@@ -7,7 +7,7 @@ a folder that satisfies it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -178,6 +178,12 @@ class ConnectionCommands(Protocol):
         ...
 
 
+ReceivedFrame = tuple[bytes | str, int]
+"""A frame as it came, and when: nanoseconds on the receive clock."""
+ToldEvents = tuple[int, Sequence[ChannelEvent]]
+"""When a frame was received, and what it told."""
+
+
 class MarketChannel(Protocol):
     """The protocol state machine of one market-data connection: frames in, books and events out.
 
@@ -215,6 +221,15 @@ class MarketChannel(Protocol):
 
     def receive(self, frame: bytes | str, recv_ns: int) -> Sequence[ChannelEvent]:
         """Apply one frame. Never raises on anything a venue can send."""
+        ...
+
+    def receive_all(self, frames: Iterable[ReceivedFrame]) -> Iterator[ToldEvents]:
+        """Apply frames in turn, which costs less than ``receive`` for each.
+
+        Events are told before the next frame is applied, so that the books are as they were left
+        by the frame that told them. Who stops iterating has applied no frame beyond the one told
+        of, and an iterator of frames goes on behind it.
+        """
         ...
 
     def settle(self, recv_ns: int) -> Sequence[ChannelEvent]:

@@ -24,11 +24,13 @@ class RecentKeys:
 
     def is_new(self, key: Hashable) -> bool:
         """Whether the key is not among the last ones; it is from now on."""
-        if key in self._seen:
+        seen = self._seen
+        known = len(seen)
+        seen[key] = None
+        if len(seen) == known:
             return False
-        self._seen[key] = None
-        if len(self._seen) > self._limit:
-            self._seen.pop(next(iter(self._seen)))
+        if known >= self._limit:
+            del seen[next(iter(seen))]
         return True
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from surveillance_core.books import COMPLEMENT, TICKS_PER_DOLLAR
+from surveillance_core.books import COMPLEMENT, SEEN_TICK_OF, TICKS_PER_DOLLAR
 from surveillance_core.venues.kalshi.book import UNITS, price_tick, size_units, venue_ms
 from surveillance_core.venues.kalshi.discovery import NO_SUFFIX
 from surveillance_core.venues.kalshi.wire import MOST_CONTRACTS, LifecycleBody, TradeBody
@@ -31,7 +31,9 @@ def trade_of(body: TradeBody, terms: AssetTerms) -> Trade | None:
 
     A taker that took NO printed on the other outcome, where its id is known.
     """
-    yes = price_tick(body.yes_price_dollars, body.yes_price)
+    yes = SEEN_TICK_OF.get(body.yes_price_dollars or "")
+    if yes is None:
+        yes = price_tick(body.yes_price_dollars, body.yes_price)
     if yes is None:
         no = price_tick(body.no_price_dollars, body.no_price)
         yes = None if no is None else COMPLEMENT[no]

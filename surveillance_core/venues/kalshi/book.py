@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import inf
 
-import msgspec
-
 from surveillance_core.books import (
     COMPLEMENT,
     SEEN_COMPLEMENT_OF,
@@ -26,6 +24,7 @@ from surveillance_core.venues.kalshi.discovery import NO_SUFFIX
 from surveillance_core.venues.kalshi.integrity import Stream
 from surveillance_core.venues.kalshi.wire import (
     MOST_CONTRACTS,
+    UNREAD,
     CentLevel,
     DollarLevel,
     PriceRange,
@@ -33,6 +32,7 @@ from surveillance_core.venues.kalshi.wire import (
     SnapshotBody,
     TickerBody,
     decode_frame,
+    stamp_of,
 )
 from surveillance_core.venues.protocols import LATEST_MS, AssetTerms
 
@@ -153,16 +153,17 @@ class KalshiBook(BookState):
 
     __slots__ = (
         "_awaited",
+        "_batch_ts",
         "_judged_seq",
         "_settled_ns",
         "_stated_ms",
         "_version_ahead",
         "asks",
-        "batch_ts",
         "bids",
         "carrier",
         "end_matters",
         "highest_bid",
+        "last_frame",
         "lowest_ask",
         "proved_ns",
         "quiet_ns",
@@ -177,8 +178,9 @@ class KalshiBook(BookState):
         self.end_matters = True
         """Whether something is to be done when the engine event is whole: the bounds do not say
         that the book is not crossed, or a reader waits."""
-        self.batch_ts: str | int | None = None
-        """The venue's time of the changes being applied: one engine event."""
+        self.last_frame: bytes | str | None = None
+        """The last change's frame, while its time has not been asked for."""
+        self._batch_ts: str | int | None = None
         self.carrier: Stream | None = None
         """The stream that carries the book while it stands."""
         self._version_ahead = 0
@@ -190,7 +192,7 @@ class KalshiBook(BookState):
         self.proved_ns = 0
         """When the last snapshot agreed with the book or replaced it."""
         self.highest_bid = TICKS_PER_DOLLAR
-        """No bid is above this tick; loose until it has to be known (``crosses``)."""
+        """No bid is above this tick; loose once the best one has gone (``crosses``, ``touch``)."""
         self.lowest_ask = 0
         """No ask is below this tick."""
 
@@ -236,12 +238,34 @@ class KalshiBook(BookState):
         self.seq = seq
         self.version = version
 
+    def stamp(self, ts: str | int | None, ts_ms: int | None) -> None:
+        """Take the venue's time of a change, in its spellings."""
+        self.last_frame = None
+        self._batch_ts = ts_ms if ts is None else ts
+        self._stated_ms = venue_ms(ts_ms, ts)
+
+    @property
+    def batch_ts(self) -> str | int | None:
+        """The venue's time of the changes being applied, one engine event; None where it has none.
+
+        What has none is an event of its own.
+        """
+        if self.last_frame is not None:
+            self.stamp(*stamp_of(self.last_frame))
+        return self._batch_ts
+
+    def begins_event(self, frame: bytes | str) -> bool:
+        """Whether a change's frame belongs to another engine event than the last one's."""
+        ts, ts_ms = stamp_of(frame)
+        stamp = ts_ms if ts is None else ts
+        return stamp is None or stamp != self.batch_ts
+
     @property
     def settles_ns(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Until then the book may be half-way through an engine event."""
-        if self.pending and self.batch_ts is not None:
-            return self.changed_ns + self.quiet_ns
-        return self._settled_ns
+        if not self.pending:
+            return self._settled_ns
+        return self.changed_ns if self.batch_ts is None else self.changed_ns + self.quiet_ns
 
     @settles_ns.setter
     def settles_ns(self, settles_ns: int) -> None:
@@ -250,22 +274,24 @@ class KalshiBook(BookState):
     @property
     def ts_venue_ms(self) -> int | None:
         """The venue's time of the last change, or when it sent the book; milliseconds."""
-        if isinstance(self.batch_ts, str):
-            return venue_ms(None, self.batch_ts)
+        if self.last_frame is not None:
+            self.stamp(*stamp_of(self.last_frame))
         return self._stated_ms
 
     @ts_venue_ms.setter
     def ts_venue_ms(  # pyright: ignore[reportIncompatibleVariableOverride]
         self, stated_ms: int | None
     ) -> None:
+        self.stamp(None, None)
         self._stated_ms = stated_ms
 
     def replace(self, book: OrderBook) -> None:
         """Take a whole book."""
         self.book = book
         self.bids, self.asks = book.bids, book.asks
-        self.highest_bid, self.lowest_ask = TICKS_PER_DOLLAR, 0
-        self.end_matters = True
+        self.highest_bid = max(book.bids, default=-1)
+        self.lowest_ask = min(book.asks, default=TICKS_PER_DOLLAR + 1)
+        self.end_matters = self.highest_bid >= self.lowest_ask or self._awaited
 
     def bid_up_to(self, tick: int) -> None:
         """There is a bid above all that were known."""
@@ -420,7 +446,7 @@ def markets_named(frame: str) -> list[AssetTerms]:
         return []
     try:
         message = decode_frame(frame)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    except UNREAD:
         return []
     if not isinstance(message, Snapshot):
         return []

@@ -215,19 +215,21 @@ TYPE_NAMES: dict[type, str] = {kind: name for name, kind in MESSAGE_TYPES.items(
 TOLERATED_TYPES = frozenset({"event_lifecycle", "event_fee_update"})
 """Known types that ride on a channel that may be subscribed; counted, not used."""
 
+UNREAD = (msgspec.DecodeError, RecursionError, UnicodeError)
+"""What a decoder raises on a frame that is not what it reads."""
+
 # strict=False turns the wire's numbers-in-strings into numbers in C; it also admits "nan" and
 # "inf", so whoever uses a size passes it through ``units_of``
 decode_frame = msgspec.json.Decoder(Message, strict=False).decode
 
 
 class PlainDeltaBody(msgspec.Struct, gc=False):
-    """A change in today's spelling, every member there."""
+    """A change in today's spelling, every member there; see ``stamp_of`` for its time."""
 
     market_ticker: str
     price_dollars: str
     delta_fp: float
     side: Literal["yes", "no"]
-    ts: str
 
 
 @final
@@ -251,6 +253,30 @@ OtherMessage = (
 decode_plain: Callable[[bytes | str], PlainDelta | OtherMessage] = msgspec.json.Decoder(
     PlainDelta | OtherMessage, strict=False
 ).decode
+
+
+class _StampBody(msgspec.Struct, gc=False):
+    ts: str | int | None = None
+    ts_ms: int | None = None
+
+
+class _Stamped(msgspec.Struct, gc=False):
+    msg: _StampBody
+
+
+_decode_stamped = msgspec.json.Decoder(_Stamped, strict=False).decode
+
+
+def stamp_of(frame: bytes | str) -> tuple[str | int | None, int | None]:
+    """A change's ``ts`` and ``ts_ms``; None for what it has not, or not as a time.
+
+    Making the text of a time costs a tenth of reading a change, and hardly any is looked at.
+    """
+    try:
+        body = _decode_stamped(frame).msg
+    except UNREAD:
+        return None, None
+    return body.ts, body.ts_ms
 
 
 def convert_message(value: object, kind: type[Message]) -> Message:
@@ -325,7 +351,7 @@ def listed_markets(message: Ok) -> frozenset[str] | None:
     """Every market the stream now has, None where the frame does not say."""
     try:
         tickers = _decode_listed(message.msg).market_tickers
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    except UNREAD:
         return None
     return None if tickers is None else frozenset(tickers)
 

@@ -9,10 +9,8 @@ in each change and each ``book`` frame are what a loss shows up in.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
-
-import msgspec
 
 from surveillance_core.books import (
     SEEN_TICK_OF,
@@ -31,6 +29,7 @@ from surveillance_core.venues.polymarket.subscriptions import Subscriptions
 from surveillance_core.venues.polymarket.wire import (
     SIZE_LIMIT,
     TYPE_NAMES,
+    UNREAD,
     BookMessage,
     LastTradePrice,
     LevelChange,
@@ -51,9 +50,11 @@ from surveillance_core.venues.protocols import (
     MarketListed,
     MarketResolved,
     Opened,
+    ReceivedFrame,
     Rejected,
     SettledReader,
     TickSizeChanged,
+    ToldEvents,
 )
 from surveillance_core.venues.recent import RecentKeys
 
@@ -114,18 +115,27 @@ class PolymarketChannel(BookJudge):
             self.states.pop(asset_id, None)
 
     def receive(self, frame: bytes | str, recv_ns: int) -> Sequence[ChannelEvent]:
-        try:
-            changes = decode_changes(frame)
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
-            return self._receive_other(frame, recv_ns)
-        self._price_changes += 1
-        return self._apply_changes(changes, recv_ns, frame)
+        for _, events in self.receive_all(((frame, recv_ns),)):
+            return events
+        return ()
+
+    def receive_all(self, frames: Iterable[ReceivedFrame]) -> Iterator[ToldEvents]:
+        for frame, recv_ns in frames:
+            try:
+                changes = decode_changes(frame)
+            except UNREAD:
+                events = self._receive_other(frame, recv_ns)
+            else:
+                self._price_changes += 1
+                events = self._apply_changes(changes, recv_ns, frame)
+            if events:
+                yield recv_ns, events
 
     def _receive_other(self, frame: bytes | str, recv_ns: int) -> Sequence[ChannelEvent]:
         events: list[ChannelEvent] = []
         try:
             decoded = decode_frame(frame)
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
+        except UNREAD:
             self._salvage(frame, recv_ns, events)
             return events
         if isinstance(decoded, list):

@@ -127,6 +127,9 @@ MESSAGE_TYPES: dict[str, type[Message]] = {
 }
 TYPE_NAMES: dict[type, str] = {kind: name for name, kind in MESSAGE_TYPES.items()}
 
+UNREAD = (msgspec.DecodeError, RecursionError, UnicodeError)
+"""What a decoder raises on a frame that is not what it reads."""
+
 # strict=False turns the wire's numbers-in-strings into numbers in C; it also admits "nan" and
 # "inf", so whoever uses a size guards it with 0 <= size < SIZE_LIMIT
 decode_frame = msgspec.json.Decoder(Message | list[Message], strict=False).decode
@@ -174,7 +177,7 @@ def stated_changes(frame: bytes | str) -> list[StatedChanges]:
     """The frame's messages once more, for what is hardly ever asked of one; none if malformed."""
     try:
         stated: StatedChanges | list[StatedChanges] = _decode_stated(frame)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    except UNREAD:
         return []
     return stated if isinstance(stated, list) else [stated]
 
