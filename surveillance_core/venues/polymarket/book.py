@@ -16,6 +16,7 @@ from surveillance_core.books import (
     TICK_OF,
     TICKS_PER_DOLLAR,
     BookState,
+    OrderBook,
     seen_tick,
 )
 from surveillance_core.venues.polymarket.integrity import (
@@ -35,11 +36,26 @@ from surveillance_core.venues.protocols import AssetTerms
 
 
 class PolymarketBook(BookState):
-    """A book with the members of its hash and the batch it is in."""
+    """A book with the members of its hash and the batch it is in.
+
+    A change writes down what came and nothing that follows from it, since what is written for each
+    change is taken out of cold memory by the next.
+
+    Parameters
+    ----------
+    batch_gap_ns
+        Silence after which the batch is taken to be whole.
+    """
 
     __slots__ = (
+        "_held_from_ns",
+        "_held_until_ns",
+        "_settled_ns",
+        "asks",
+        "batch_gap_ns",
         "batch_hash",
         "batch_ts",
+        "bids",
         "check_due_ns",
         "frames",
         "highest_bid",
@@ -54,8 +70,15 @@ class PolymarketBook(BookState):
         "wire_terms",
     )
 
-    def __init__(self, terms: AssetTerms) -> None:
+    def __init__(self, terms: AssetTerms, batch_gap_ns: int) -> None:
+        self.batch_gap_ns = batch_gap_ns
+        self.batch_ts = 0
+        """The venue's time of the batch, milliseconds; 0 before the first."""
+        self.pending = False
+        """Whether the batch's hash has still to be judged."""
+        self._held_from_ns = self._held_until_ns = 0
         super().__init__(terms.market_id, terms.asset_id, terms.tick)
+        self.bids, self.asks = self.book.bids, self.book.asks
         self.terms = terms
         self.wire_terms = HashTerms(
             market_id=terms.market_id,
@@ -65,7 +88,6 @@ class PolymarketBook(BookState):
             tick_size=SPELLING[terms.tick],
             last_trade_price=None,
         )
-        self.batch_ts = 0
         self.batch_hash = ""
         """The hash that the venue gives the book after the batch."""
         self.frames: bytes | str | list[bytes | str] = b""
@@ -74,8 +96,6 @@ class PolymarketBook(BookState):
         Kept as they came, since what was decoded from one is best thrown away while it is still in
         the processor's cache, and is hardly ever needed again.
         """
-        self.pending = False
-        """Whether the batch's hash has still to be judged."""
         self.recent_last_trades: deque[str] = deque(maxlen=4)
         """Spellings that a hash may still hold although a newer print has been seen."""
         self.highest_bid = TICKS_PER_DOLLAR
@@ -88,6 +108,41 @@ class PolymarketBook(BookState):
         self.check_due_ns = 0
         self.verified_ns = 0
         self.mismatches = 0
+
+    @property
+    def ts_venue_ms(self) -> int | None:
+        """The venue's time of the last change or whole book; milliseconds."""
+        return self.batch_ts or None
+
+    @ts_venue_ms.setter
+    def ts_venue_ms(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, ts_venue_ms: int | None
+    ) -> None:
+        self.batch_ts = ts_venue_ms or 0
+
+    @property
+    def settles_ns(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Until then the book may be half-way through a batch."""
+        if not self.pending:
+            return self._settled_ns
+        if self._held_from_ns == self.changed_ns:
+            return self._held_until_ns
+        return self.changed_ns + self.batch_gap_ns
+
+    @settles_ns.setter
+    def settles_ns(self, settles_ns: int) -> None:
+        self._settled_ns = settles_ns
+
+    def replace(self, book: OrderBook) -> None:
+        """Take a whole book."""
+        self.book = book
+        self.bids, self.asks = book.bids, book.asks
+        self.highest_bid = max(book.bids, default=-1)
+        self.lowest_ask = min(book.asks, default=TICKS_PER_DOLLAR + 1)
+
+    def hold_until(self, settles_ns: int) -> None:
+        """Unless it goes on before, the batch may be half of one until then."""
+        self._held_from_ns, self._held_until_ns = self.changed_ns, settles_ns
 
     def remember(self, frame: bytes | str) -> None:
         """The batch goes on in this frame."""

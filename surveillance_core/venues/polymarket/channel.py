@@ -15,7 +15,6 @@ from typing import cast
 from surveillance_core.books import (
     SEEN_TICK_OF,
     TICK_OF,
-    TICKS_PER_DOLLAR,
     OrderBook,
     Trust,
     seen_tick,
@@ -27,6 +26,7 @@ from surveillance_core.venues.polymarket.prints import canonical_trade, print_ke
 from surveillance_core.venues.polymarket.salvage import Broken, ControlText, salvage_frame
 from surveillance_core.venues.polymarket.subscriptions import Subscriptions
 from surveillance_core.venues.polymarket.wire import (
+    CHANGES_MARK,
     SIZE_LIMIT,
     TYPE_NAMES,
     UNREAD,
@@ -108,7 +108,7 @@ class PolymarketChannel(BookJudge):
 
     def follow(self, assets: Iterable[AssetTerms]) -> None:
         for terms in assets:
-            self.states[terms.asset_id] = PolymarketBook(terms)
+            self.states[terms.asset_id] = PolymarketBook(terms, self._batch_gap_ns)
 
     def forget(self, asset_ids: Iterable[str]) -> None:
         for asset_id in asset_ids:
@@ -122,8 +122,11 @@ class PolymarketChannel(BookJudge):
     def receive_all(self, frames: Iterable[ReceivedFrame]) -> Iterator[ToldEvents]:
         for frame, recv_ns in frames:
             try:
-                changes = decode_changes(frame)
-            except UNREAD:
+                # looked at first, since a refusal costs more than a change
+                changes = decode_changes(frame) if frame[-4] == CHANGES_MARK else None
+            except (IndexError, *UNREAD):
+                changes = None
+            if changes is None:
                 events = self._receive_other(frame, recv_ns)
             else:
                 self._price_changes += 1
@@ -202,7 +205,7 @@ class PolymarketChannel(BookJudge):
         that they take.
         """
         states, timestamp, events = self.states, message.timestamp, self._unused
-        settles_ns, seen = recv_ns + self._batch_gap_ns, SEEN_TICK_OF
+        seen, size_limit = SEEN_TICK_OF, SIZE_LIMIT
         one: PolymarketBook | None = None
         other: PolymarketBook | None = None
         more: list[PolymarketBook] = _NONE_MORE
@@ -218,7 +221,9 @@ class PolymarketChannel(BookJudge):
                     or timestamp != state.batch_ts
                     or not state.opened
                 ):
-                    if not state.opened or timestamp < state.snapshot_ts:
+                    if not state.opened or (
+                        timestamp < state.batch_ts and timestamp < state.snapshot_ts
+                    ):
                         self._hold_back(state, change, timestamp, frame, events)
                         continue
                     if (
@@ -235,8 +240,6 @@ class PolymarketChannel(BookJudge):
                 state.batch_hash = change.hash
                 state.seq += 1
                 state.changed_ns = recv_ns
-                state.ts_venue_ms = timestamp
-                state.settles_ns = settles_ns
                 if one is None:
                     one = state
                 elif other is None:
@@ -251,21 +254,20 @@ class PolymarketChannel(BookJudge):
             except KeyError:
                 learned = seen_tick(change.price)
                 tick, size = (0, -1.0) if learned is None else (learned, size)
-            if 0.0 < size < SIZE_LIMIT:
-                if change.side == "BUY":
-                    side = state.book.bids
-                    if tick > state.highest_bid:
-                        state.highest_bid = tick
-                else:
-                    side = state.book.asks
-                    if tick < state.lowest_ask:
-                        state.lowest_ask = tick
-                if side.get(tick) != size:
+            if size > 0.0 and size < size_limit:  # a chain costs twice as much
+                side = state.bids if change.side == "BUY" else state.asks
+                before = side.get(tick, 0.0)
+                if before != size:
                     side[tick] = size
                     state.version += 1
+                    if not before:
+                        if side is state.bids:
+                            if tick > state.highest_bid:
+                                state.highest_bid = tick
+                        elif tick < state.lowest_ask:
+                            state.lowest_ask = tick
             elif size == 0.0:
-                book = state.book
-                side = book.bids if change.side == "BUY" else book.asks
+                side = state.bids if change.side == "BUY" else state.asks
                 if side.pop(tick, None) is not None:
                     state.version += 1
             else:
@@ -344,12 +346,11 @@ class PolymarketChannel(BookJudge):
         if reopened or differs:
             state.version += 1
         if differs:
-            state.book = OrderBook(bids, asks)
-            state.highest_bid, state.lowest_ask = TICKS_PER_DOLLAR, 0
+            state.replace(OrderBook(bids, asks))
         state.opened = True
         state.seq = 0 if reopened else state.seq + 1
         state.changed_ns = state.settles_ns = recv_ns
-        state.ts_venue_ms = state.snapshot_ts = message.timestamp
+        state.snapshot_ts = message.timestamp
         state.batch_ts, state.batch_hash = message.timestamp, message.hash
         state.late = 0
         if reopened:
@@ -369,7 +370,9 @@ class PolymarketChannel(BookJudge):
         if state is None:
             self.ignored["asset_not_followed"] += 1
             return
-        tick = TICK_OF.get(message.price)
+        tick = SEEN_TICK_OF.get(message.price)
+        if tick is None:
+            tick = seen_tick(message.price)
         if tick is None or not 0.0 < message.size < SIZE_LIMIT:
             events.append(_rejected("malformed_trade", f"{message.price} {message.size}", frame))
             return

@@ -67,7 +67,7 @@ class BookJudge:
         """
         patient_until_ns = state.changed_ns + PATIENCE_GAPS * self._batch_gap_ns
         if now_ns < patient_until_ns and self._contradicts(state):
-            state.settles_ns = min(now_ns + self._batch_gap_ns, patient_until_ns)
+            state.hold_until(min(now_ns + self._batch_gap_ns, patient_until_ns))
             return
         self._close_batch(state, now_ns, events)
 

@@ -134,7 +134,8 @@ def test_a_fill_on_the_way_is_recognised_by_a_price_its_batch_touched(
 ) -> None:
     book = PolymarketBook(
         AssetTerms(market_id=TERMS.market_id, asset_id="1", tick=100, min_order_size="5",
-                   neg_risk=False)
+                   neg_risk=False),
+        batch_gap_ns=1,
     )  # fmt: skip
     book.wire_terms.last_trade_price = "0.100"
     book.book = BOOK
