@@ -26,6 +26,7 @@ from surveillance_collector.rows import (
     trade_row,
 )
 from surveillance_collector.sampling import Sampling, Tier
+from surveillance_collector.tallies import Tallies
 from surveillance_core.books import BookState, Trust
 from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADES, Table
 from surveillance_core.venues.protocols import (
@@ -33,7 +34,6 @@ from surveillance_core.venues.protocols import (
     ChannelEvent,
     ConnectionCommands,
     Doubted,
-    IntegrityTally,
     MarketChannel,
     MarketListed,
     MarketResolved,
@@ -78,10 +78,9 @@ class Engine:
         self.counts: Counter[str] = Counter()
         """Rows written, trades, doubts and mirror verdicts, by name."""
         self.rejected: Counter[str] = Counter()
-        self._retired_messages: Counter[str] = Counter()
-        self._retired_ignored: Counter[str] = Counter()
-        self._retired_hashes = IntegrityTally()
-        self._retired_crossed = 0
+        self._tallies = Tallies()
+        self._taken: list[ReceivedFrame] = []
+        self._taken_conn = ""
 
     # ── input ────────────────────────────────────────────────────────────────────────────────
 
@@ -146,7 +145,7 @@ class Engine:
         for asset_id in channel.states:
             # only what is whole: half a batch would be called a mismatch
             self._handle(conn, channel.settle_asset(asset_id, recv_ns), recv_ns)
-        self._retire(channel)
+        self._tallies.add(channel)
         del self._channels[conn]
         doubted_ns = recv_ns if since_ns is None else min(since_ns, recv_ns)
         for followed in self._followed.values():
@@ -158,24 +157,32 @@ class Engine:
 
     def receive(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
         """One frame, with the time it was received."""
-        self.advance(recv_ns)
-        self.frames += 1
-        events = self._channels[conn].receive(frame, recv_ns)
-        if events:
-            self._handle(conn, events, recv_ns)
+        self.take(conn, frame, recv_ns)
+        self.apply_taken()
 
-    def receive_all(self, conn: str, frames: Sequence[ReceivedFrame]) -> None:
-        """Frames with the times they were received, in turn: ``receive`` for each, at less cost."""
-        channel = self._channels[conn]
-        start = 0
+    def take(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
+        """One frame, to be applied before anything else happens or when the caller says so.
+
+        Frames that one read of a socket held are applied together at less cost than one by one,
+        and to the same effect.
+        """
+        if conn != self._taken_conn:
+            self.apply_taken()
+            self._taken_conn = conn
+        self._taken.append((frame, recv_ns))
+
+    def apply_taken(self) -> None:
+        """Apply the frames that were taken, as if each had been as it came."""
+        frames, self._taken = self._taken, []
+        conn, start = self._taken_conn, 0
         while start < len(frames):
-            self.advance(frames[start][1])
+            self._let_pass(frames[start][1])
             run = iter(frames[start : self._end_of_run(frames, start)])
             start += length_hint(run)
-            for recv_ns, events in channel.receive_all(run):
+            for recv_ns, events in self._channels[conn].receive_all(run):
                 self._handle(conn, events, recv_ns)
                 if self._deferred:
-                    # from here on a book waits, which each frame may make whole
+                    # a book waits now, which any frame may make whole
                     break
             start -= length_hint(run)
             self._now_ns = max(self._now_ns, frames[start - 1][1])
@@ -195,6 +202,11 @@ class Engine:
 
     def advance(self, now_ns: int) -> None:
         """Do everything due up to ``now_ns``; the clock does not go back."""
+        if self._taken:
+            self.apply_taken()
+        self._let_pass(now_ns)
+
+    def _let_pass(self, now_ns: int) -> None:
         if now_ns <= self._now_ns:
             return
         while True:
@@ -230,33 +242,14 @@ class Engine:
 
     def drain(self) -> Output:
         """Take what has been produced."""
+        self.apply_taken()
         output, self._output = self._output, Output()
         return output
 
     @property
-    def messages(self) -> Counter[str]:
-        """Messages by type over all connections, closed ones included."""
-        return sum((c.messages for c in self._channels.values()), self._retired_messages.copy())
-
-    @property
-    def ignored(self) -> Counter[str]:
-        """Well-formed input that changed nothing, by reason."""
-        return sum((c.ignored for c in self._channels.values()), self._retired_ignored.copy())
-
-    @property
-    def hashes(self) -> IntegrityTally:
-        """Integrity verdicts over all connections."""
-        tallies = [self._retired_hashes, *(c.hashes for c in self._channels.values())]
-        return IntegrityTally(
-            due=sum(t.due for t in tallies),
-            matched=sum(t.matched for t in tallies),
-            mismatched=sum(t.mismatched for t in tallies),
-        )
-
-    @property
-    def crossed_at_batch_end(self) -> int:
-        """Books found crossed when a batch was whole, over all connections."""
-        return self._retired_crossed + sum(c.crossed_at_batch_end for c in self._channels.values())
+    def tallies(self) -> Tallies:
+        """What the channels counted, over all connections."""
+        return self._tallies.with_open(self._channels.values())
 
     @property
     def books(self) -> int:
@@ -433,14 +426,6 @@ class Engine:
     def _emit(self, table: Table, row: Row, column: int = 0) -> None:
         """Hand a row over with its time, which stands in ``column``, microseconds."""
         self._output.rows.append((table, cast("int", row[column]), row))
-
-    def _retire(self, channel: MarketChannel) -> None:
-        self._retired_messages += channel.messages
-        self._retired_ignored += channel.ignored
-        self._retired_hashes.due += channel.hashes.due
-        self._retired_hashes.matched += channel.hashes.matched
-        self._retired_hashes.mismatched += channel.hashes.mismatched
-        self._retired_crossed += channel.crossed_at_batch_end
 
 
 def _next_multiple(now_ns: int, step_ns: int) -> int:

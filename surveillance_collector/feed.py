@@ -1,7 +1,8 @@
 """One market-data connection: connect, subscribe, keep alive, notice silence, come back.
 
 The thin edge under the engine. It stamps each frame with its receive time and hands it over at
-once, in the event loop's own thread; it decides nothing about what a frame means.
+once, in the event loop's own thread, and has what one read of the socket held applied together; it
+decides nothing about what a frame means.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ class FeedSink(Protocol):
 
     def forget(self, conn: str, asset_ids: Sequence[str], recv_ns: int) -> None: ...
 
-    def receive(self, conn: str, frame: bytes | str, recv_ns: int) -> None: ...
+    def take(self, conn: str, frame: bytes | str, recv_ns: int) -> None: ...
+
+    def apply_taken(self) -> None: ...
 
     def disconnect(
         self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None
@@ -125,6 +128,8 @@ class Feed:
         self._conn = ""
         self._attempt = 0
         self._last_data_ns = 0
+        self._heard = 0.0
+        """When data last came, on the clock that silence is measured by."""
         self.reconnects = 0
 
     @property
@@ -253,28 +258,51 @@ class Feed:
             self._conn = ""
 
     async def _receive(self, socket: ClientConnection, commands: ConnectionCommands) -> str:
-        last_data = time.monotonic()
-        while True:
-            silent = time.monotonic() - last_data
-            if silent >= self._stall_seconds:
-                # a stalled peer may never answer a close handshake
-                socket.transport.abort()
-                return "stalled"
-            try:
-                async with asyncio.timeout(self._stall_seconds - silent):
-                    frame = await socket.recv(decode=False)
-            except TimeoutError:
-                continue
-            except ConnectionClosed as closed:
-                code = closed.rcvd.code if closed.rcvd is not None else 1006
-                return f"closed_{code}"
-            recv_ns = self._clock.now_ns()
-            self._sink.receive(self._conn, frame, recv_ns)
-            if frame[:1] in (b"{", b"["):
-                last_data, self._last_data_ns = time.monotonic(), recv_ns
-            if commands.outbox:
-                called_for, commands.outbox = commands.outbox, []
-                await self._send_all(called_for)
+        """Have what comes applied until the connection ends or stalls; the cause."""
+        arrived = asyncio.Event()
+        reader = asyncio.create_task(self._read(socket, arrived))
+        self._heard = time.monotonic()
+        try:
+            while not reader.done():
+                silent = time.monotonic() - self._heard
+                if silent >= self._stall_seconds:
+                    # a stalled peer may never answer a close handshake
+                    socket.transport.abort()
+                    return "stalled"
+                try:
+                    async with asyncio.timeout(self._stall_seconds - silent):
+                        await arrived.wait()
+                except TimeoutError:
+                    continue
+                arrived.clear()
+                self._sink.apply_taken()
+                if commands.outbox:
+                    called_for, commands.outbox = commands.outbox, []
+                    await self._send_all(called_for)
+            return reader.result()
+        finally:
+            reader.cancel()
+
+    async def _read(self, socket: ClientConnection, arrived: asyncio.Event) -> str:
+        """Hand over each frame with its time; why there are no more.
+
+        Frames that are there already are read without a pause, so whoever waits for ``arrived``
+        finds all of them taken.
+        """
+        conn = self._conn
+        try:
+            while True:
+                frame = await socket.recv(decode=False)
+                recv_ns = self._clock.now_ns()
+                self._sink.take(conn, frame, recv_ns)
+                arrived.set()
+                if frame[:1] in (b"{", b"["):
+                    self._heard, self._last_data_ns = time.monotonic(), recv_ns
+        except ConnectionClosed as closed:
+            code = closed.rcvd.code if closed.rcvd is not None else 1006
+            return f"closed_{code}"
+        finally:
+            arrived.set()
 
     async def _keep_alive(self, socket: ClientConnection) -> None:
         if self._ping is None:

@@ -313,14 +313,15 @@ def _terms(record: AssetRecord, tokens: list[str]) -> AssetTerms | None:
 
 
 def _add(report: ReplayReport, totals: _Totals, engine: Engine) -> None:
-    tally = engine.hashes
+    tallies = engine.tallies
+    tally = tallies.hashes
     report.frames += engine.frames
     report.trades += engine.counts["trades"]
     report.snapshots += engine.counts["snapshots"]
     report.hash.due += tally.due
     report.hash.matched += tally.matched
     report.hash.mismatched += tally.mismatched
-    report.crossed_at_batch_end += engine.crossed_at_batch_end
-    totals.messages += engine.messages
+    report.crossed_at_batch_end += tallies.crossed_at_batch_end
+    totals.messages += tallies.messages
     totals.rejected += engine.rejected
-    totals.ignored += engine.ignored
+    totals.ignored += tallies.ignored

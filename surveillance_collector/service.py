@@ -163,15 +163,16 @@ class VenueCollector:
     def report(self) -> CollectorReport:
         """What the run has done so far."""
         engine, recorder = self._engine, self._recorder
-        tally = engine.hashes
+        tallies = engine.tallies
+        tally = tallies.hashes
         return CollectorReport(
             venue=self._venue.value,
             seconds=round(time.monotonic() - self._started, 3),
             markets=engine.followed,
             frames=engine.frames,
-            messages=dict(engine.messages),
+            messages=dict(tallies.messages),
             rejected=dict(engine.rejected),
-            ignored=dict(engine.ignored),
+            ignored=dict(tallies.ignored),
             counts=dict(engine.counts),
             hash={"due": tally.due, "matched": tally.matched, "mismatched": tally.mismatched},
             reconnects=sum(feed.reconnects for feed in self._feeds),

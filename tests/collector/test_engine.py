@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import cast
 
 import pytest
@@ -80,6 +80,42 @@ def test_waking_inside_batches_changes_no_row(data: st.DataObject) -> None:
     _, alone = run_engine(recording, sampled(7))
     _, woken = run_engine(recording, sampled(7), extra_ns=extra)
     assert woken == alone
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_frames_taken_together_make_the_rows_of_frames_taken_one_by_one(
+    data: st.DataObject,
+) -> None:
+    recording = recorded(**SHORT)
+    cadence_ms = data.draw(st.sampled_from((7, CADENCE_MS)))
+    sizes = data.draw(st.lists(st.integers(1, 200), min_size=1, max_size=40))
+    one_by_one, alone = run_engine(recording, sampled(cadence_ms))
+    engine = new_engine(sampled(cadence_ms))
+    other = new_engine(sampled(cadence_ms))
+    for taking in (engine, other):
+        for conn in ("c1", "c2"):
+            taking.connect(conn, recording.begin_ns)
+        taking.follow("c1", recording.terms, Tier.HOT, recording.begin_ns)
+    size = cycle(sizes)
+    left = next(size)
+    for recv_ns, frame in recording.frames:
+        engine.take("c1", frame, recv_ns)
+        # two connections in turn: each frame of the other ends the run
+        other.take("c1", frame, recv_ns)
+        other.take("c2", "PONG", recv_ns)
+        left -= 1
+        if not left:
+            engine.apply_taken()
+            left = next(size)
+    for taking in (engine, other):
+        taking.finish(recording.end_ns)
+    together = engine.drain().rows
+    assert together == alone
+    assert other.drain().rows == alone
+    assert engine.tallies == one_by_one.tallies
+    assert engine.counts == one_by_one.counts
+    assert (engine.frames, other.frames) == (one_by_one.frames, 2 * one_by_one.frames)
 
 
 def test_a_clock_that_goes_back_changes_nothing() -> None:
@@ -240,10 +276,10 @@ def test_an_hour_of_rows_equals_the_truth(seed: int) -> None:
     trades = compare_trades(frame_of(emitted, TRADES), recording.truth, windows=windows)
     assert trades.matched > 200
     assert (trades.missing, trades.extra, trades.examples) == (0, 0, [])
-    assert engine.hashes.due == engine.hashes.matched > 10_000
+    assert engine.tallies.hashes.due == engine.tallies.hashes.matched > 10_000
     assert engine.counts["mirror_mismatched"] == 0
     assert engine.counts["mirror_matched"] > 3_000
-    assert engine.crossed_at_batch_end == 0
+    assert engine.tallies.crossed_at_batch_end == 0
     assert not engine.rejected
 
 
@@ -440,11 +476,10 @@ def test_every_row_is_filed_under_its_own_time() -> None:
 def test_counts_survive_the_connections_they_were_made_on() -> None:
     recording = recorded(**SHORT)
     engine, _ = run_engine(recording)
-    messages, hashes = engine.messages, engine.hashes
-    assert messages["price_change"] > 100
+    before = engine.tallies
+    assert before.messages["price_change"] > 100
     engine.disconnect("c1", recording.end_ns + SECOND, "closed_1000")
-    assert engine.messages == messages
-    assert engine.hashes == hashes
+    assert engine.tallies == before
 
 
 def test_a_result_is_a_row_once_and_ends_trust_without_asking_for_a_new_book() -> None:

@@ -31,6 +31,7 @@ class Sink:
         self.followed: dict[str, Tier] = {}
         self.forgotten: list[str] = []
         self.frames: list[bytes | str] = []
+        self.applied = 0
         self.causes: list[tuple[str, int | None]] = []
 
     def connect(self, conn: str, recv_ns: int) -> ConnectionCommands:
@@ -45,9 +46,12 @@ class Sink:
         self.calls.append(("forget", conn, recv_ns))
         self.forgotten += asset_ids
 
-    def receive(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
+    def take(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
         self.calls.append(("receive", conn, recv_ns))
         self.frames.append(frame)
+
+    def apply_taken(self) -> None:
+        self.applied += 1
 
     def disconnect(self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None) -> None:
         self.calls.append(("disconnect", conn, recv_ns))

@@ -9,6 +9,7 @@ import errno
 import json
 import signal
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +30,7 @@ from surveillance_core.lake.schemas import COVERAGE, SNAPSHOTS, TRADES
 from surveillance_core.markets import Market, encode_universe
 from surveillance_core.venues.captures import FrameRecord, read_capture
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
+from surveillance_core.venues.protocols import ReceivedFrame
 from surveillance_core.venues.simulated.servers import SimulatedPolymarket
 
 from .conftest import MakeSettings
@@ -361,16 +363,17 @@ async def test_a_failure_of_our_own_still_publishes_what_is_held(
     make_settings: MakeSettings, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = 0
-    receive = PolymarketChannel.receive
+    receive_all = PolymarketChannel.receive_all
 
-    def broken(self: PolymarketChannel, frame: bytes | str, recv_ns: int) -> Any:
+    def broken(self: PolymarketChannel, received: Iterable[ReceivedFrame]) -> Any:
         nonlocal frames
-        frames += 1
-        if frames > 100:
-            raise ArithmeticError("broken on purpose")
-        return receive(self, frame, recv_ns)
+        for frame in received:
+            frames += 1
+            if frames > 100:
+                raise ArithmeticError("broken on purpose")
+            yield from receive_all(self, (frame,))
 
-    monkeypatch.setattr(PolymarketChannel, "receive", broken)
+    monkeypatch.setattr(PolymarketChannel, "receive_all", broken)
     async with busy_venue() as venue:
         publish_world(lake, venue)
         with pytest.raises(ExceptionGroup) as failed:

@@ -26,7 +26,7 @@ from surveillance_core.venues.polymarket.prints import canonical_trade, print_ke
 from surveillance_core.venues.polymarket.salvage import Broken, ControlText, salvage_frame
 from surveillance_core.venues.polymarket.subscriptions import Subscriptions
 from surveillance_core.venues.polymarket.wire import (
-    CHANGES_MARK,
+    CHANGES_MARKS,
     SIZE_LIMIT,
     TYPE_NAMES,
     UNREAD,
@@ -123,7 +123,7 @@ class PolymarketChannel(BookJudge):
         for frame, recv_ns in frames:
             try:
                 # looked at first, since a refusal costs more than a change
-                changes = decode_changes(frame) if frame[-4] == CHANGES_MARK else None
+                changes = decode_changes(frame) if frame[-4] in CHANGES_MARKS else None
             except (IndexError, *UNREAD):
                 changes = None
             if changes is None:

@@ -153,9 +153,9 @@ class PlainChanges(msgspec.Struct, gc=False):
 decode_changes = msgspec.json.Decoder(PlainChanges, strict=False).decode
 
 
-CHANGES_MARK = ord("g")
-"""Fourth from the end of a frame of bytes that holds one ``price_change``, as the venue writes it:
-the type stands last. Few others have it there, and those are refused by the decoder."""
+CHANGES_MARKS = (ord("g"), "g")
+"""Fourth from the end of a frame that holds one ``price_change``, of bytes or of text, as the venue
+writes it: the type stands last. Few others have it there, and those are refused by the decoder."""
 
 
 class StatedChange(msgspec.Struct, gc=False):
