@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from surveillance_core.books import COMPLEMENT, SEEN_TICK_OF, TICKS_PER_DOLLAR
-from surveillance_core.venues.kalshi.book import UNITS, price_tick, size_units, venue_ms
 from surveillance_core.venues.kalshi.discovery import NO_SUFFIX
+from surveillance_core.venues.kalshi.spelling import UNITS, price_tick, size_units, venue_ms
 from surveillance_core.venues.kalshi.wire import MOST_CONTRACTS, LifecycleBody, TradeBody
 from surveillance_core.venues.protocols import (
     AssetTerms,

@@ -14,19 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from surveillance_core.books import SEEN_COMPLEMENT_OF, SEEN_TICK_OF, Trust
 from surveillance_core.venues.kalshi.announcements import announcement_of, status_of, trade_of
-from surveillance_core.venues.kalshi.book import (
-    FLOAT_UNITS,
-    MOST_UNITS,
-    TO_WHOLE,
-    KalshiBook,
-    book_of,
-    finest_step,
-    markets_named,
-    price_tick,
-    size_units,
-    venue_ms,
-    yes_level,
-)
+from surveillance_core.venues.kalshi.book import KalshiBook
 from surveillance_core.venues.kalshi.integrity import Stream
 from surveillance_core.venues.kalshi.judging import QUIET_GAPS, BookJudge
 from surveillance_core.venues.kalshi.salvage import (
@@ -35,6 +23,18 @@ from surveillance_core.venues.kalshi.salvage import (
     rejected,
     salvage_frame,
     unread_levels,
+)
+from surveillance_core.venues.kalshi.spelling import (
+    FLOAT_UNITS,
+    MOST_UNITS,
+    TO_WHOLE,
+    book_of,
+    finest_step,
+    markets_named,
+    price_tick,
+    size_units,
+    venue_ms,
+    yes_level,
 )
 from surveillance_core.venues.kalshi.subscriptions import Subscriptions
 from surveillance_core.venues.kalshi.wire import (

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surveillance_core.books import BookState, OrderBook, Trust, seen_tick
-from surveillance_core.venues.kalshi.book import venue_ms
 from surveillance_core.venues.kalshi.channel import KalshiChannel
+from surveillance_core.venues.kalshi.spelling import venue_ms
 from surveillance_core.venues.protocols import (
     LATEST_MS,
     AssetTerms,
@@ -605,6 +605,39 @@ def test_the_short_way_of_a_change_and_the_long_one_are_the_same(
     assert short.channel.sequence == long.channel.sequence
     assert short.channel.negative_levels == long.channel.negative_levels
     assert short.channel.crossed_at_batch_end == long.channel.crossed_at_batch_end
+
+
+@given(st.lists(PLAIN, max_size=40), st.integers(1, 40))
+def test_frames_received_together_tell_what_they_tell_singly(
+    changes: list[tuple[str, str, str, str, str, int, int]], stop: int
+) -> None:
+    singly, together = Line(), Line()
+    for line in (singly, together):
+        line.open()
+    frames: list[tuple[bytes, int]] = []
+    for number, (ticker, side, price, delta, ts, ts_ms, skip) in enumerate(changes):
+        singly.seq += skip
+        frame = singly.change(side, price, delta, ticker, ts=ts, ts_ms=ts_ms)
+        if number % 7 == 3:
+            frame = singly.book(ticker, yes_dollars_fp=[["0.4800", "10.00"]])
+        if number % 7 == 5:
+            frame = {"type": "ticker", "sid": 3, "msg": {"market_ticker": ticker}}
+        frames.append((json.dumps(frame).encode(), singly.now_ns + number))
+    told = [(at, events) for frame, at in frames if (events := singly.channel.receive(frame, at))]
+    left = iter(frames)
+    heard: list[tuple[int, Sequence[ChannelEvent]]] = []
+    for at, events in together.channel.receive_all(left):
+        heard.append((at, events))
+        if len(heard) == stop:
+            break
+    heard += together.channel.receive_all(left)
+    assert heard == told
+    for name in ("A", "B"):
+        assert singly.state(name).book == together.state(name).book
+        assert singly.state(name).version == together.state(name).version
+    assert singly.channel.messages == together.channel.messages
+    assert singly.channel.sequence == together.channel.sequence
+    assert singly.channel.ignored == together.channel.ignored
 
 
 @given(st.integers(2, 30), st.data())

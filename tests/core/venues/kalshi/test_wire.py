@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surveillance_core.books import TICKS_PER_DOLLAR
-from surveillance_core.venues.kalshi.book import (
+from surveillance_core.venues.kalshi.spelling import (
     UNITS,
     finest_step,
     markets_named,
