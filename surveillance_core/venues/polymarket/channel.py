@@ -26,7 +26,8 @@ from surveillance_core.venues.polymarket.prints import canonical_trade, print_ke
 from surveillance_core.venues.polymarket.salvage import Broken, ControlText, salvage_frame
 from surveillance_core.venues.polymarket.subscriptions import Subscriptions
 from surveillance_core.venues.polymarket.wire import (
-    CHANGES_MARKS,
+    CHANGES_END,
+    CHANGES_START,
     SIZE_LIMIT,
     TYPE_NAMES,
     UNREAD,
@@ -35,7 +36,6 @@ from surveillance_core.venues.polymarket.wire import (
     LevelChange,
     Message,
     NewMarket,
-    PlainChanges,
     PriceChanges,
     ResolvedMarket,
     TickSizeChange,
@@ -63,8 +63,6 @@ LATE_MESSAGES = 50
 
 TYPES_NAMED = 64
 """Message types counted by name; what a venue invents beyond them is counted together."""
-
-_NONE_MORE: list[PolymarketBook] = []
 
 
 class PolymarketChannel(BookJudge):
@@ -120,17 +118,11 @@ class PolymarketChannel(BookJudge):
         return ()
 
     def receive_all(self, frames: Iterable[ReceivedFrame]) -> Iterator[ToldEvents]:
-        for frame, recv_ns in frames:
-            try:
-                # looked at first, since a refusal costs more than a change
-                changes = decode_changes(frame) if frame[-4] in CHANGES_MARKS else None
-            except (IndexError, *UNREAD):
-                changes = None
-            if changes is None:
+        frames = iter(frames)
+        while (left := self._take_changes(frames)) is not None:
+            frame, recv_ns, events = left
+            if frame is not None:
                 events = self._receive_other(frame, recv_ns)
-            else:
-                self._price_changes += 1
-                events = self._apply_changes(changes, recv_ns, frame)
             if events:
                 yield recv_ns, events
 
@@ -177,7 +169,8 @@ class PolymarketChannel(BookJudge):
         # by exact type: asking for an instance of a struct's class takes a third of a microsecond
         self._messages[TYPE_NAMES[type(message)]] += 1
         if type(message) is PriceChanges:
-            events += self._apply_changes(message, recv_ns, frame)
+            told = self._take_changes(iter(((frame, recv_ns),)), message)
+            events += () if told is None else told[2]
         elif type(message) is BookMessage:
             self._replace_book(message, recv_ns, events, frame)
         elif type(message) is LastTradePrice:
@@ -196,88 +189,108 @@ class PolymarketChannel(BookJudge):
                 )
             )
 
-    def _apply_changes(  # noqa: C901  # one loop, because a call costs a tenth of a change
-        self, message: PriceChanges | PlainChanges, recv_ns: int, frame: bytes | str
-    ) -> Sequence[ChannelEvent]:
+    def _take_changes(  # noqa: C901  # one loop, because a call costs a tenth of a change
+        self, frames: Iterator[ReceivedFrame], read: PriceChanges | None = None
+    ) -> tuple[bytes | str | None, int, Sequence[ChannelEvent]] | None:
         """Set the levels, each asset's batch begun or gone on with at its first change.
 
         Nineteen messages of twenty pass here, so it calls nothing and makes nothing on the way
-        that they take.
+        that they take. It goes on until a frame that holds something else, which it hands back, or
+        one that tells something. ``read`` is what the only frame holds where that is known.
         """
-        states, timestamp, events = self.states, message.timestamp, self._unused
-        seen, size_limit = SEEN_TICK_OF, SIZE_LIMIT
-        one: PolymarketBook | None = None
-        other: PolymarketBook | None = None
-        more: list[PolymarketBook] = _NONE_MORE
-        for change in message.price_changes:
-            try:
-                state = states[change.asset_id]
-            except KeyError:
-                self.ignored["asset_not_followed"] += 1
-                continue
-            if state is not one and state is not other and state not in more:
-                if (
-                    change.hash != state.batch_hash
-                    or timestamp != state.batch_ts
-                    or not state.opened
-                ):
-                    if not state.opened or (
-                        timestamp < state.batch_ts and timestamp < state.snapshot_ts
-                    ):
-                        self._hold_back(state, change, timestamp, frame, events)
+        states, seen, size_limit, events = self.states, SEEN_TICK_OF, SIZE_LIMIT, self._unused
+        taken = 0
+        try:
+            for frame, recv_ns in frames:
+                message = read
+                if message is None:
+                    # looked at first, since a refusal costs more than a change
+                    try:
+                        if frame[-4] not in CHANGES_END and frame[2] not in CHANGES_START:
+                            return frame, recv_ns, ()
+                        message = decode_changes(frame)
+                    except (IndexError, *UNREAD):
+                        return frame, recv_ns, ()
+                    taken += 1
+                timestamp = message.timestamp
+                one: PolymarketBook | None = None
+                other: PolymarketBook | None = None
+                more: list[PolymarketBook] | None = None
+                for change in message.price_changes:
+                    try:
+                        state = states[change.asset_id]
+                    except KeyError:
+                        self.ignored["asset_not_followed"] += 1
                         continue
                     if (
-                        state.highest_bid >= state.lowest_ask
-                        or recv_ns >= state.check_due_ns
-                        or state.read_when_settled
+                        state is not one
+                        and state is not other
+                        and (more is None or state not in more)
                     ):
-                        self._close_batch(state, recv_ns, events)
-                    state.batch_ts = timestamp
-                    state.pending = True
-                    state.frames = frame
-                elif state.frames is not frame:
-                    state.remember(frame)
-                state.batch_hash = change.hash
-                state.seq += 1
-                state.changed_ns = recv_ns
-                if one is None:
-                    one = state
-                elif other is None:
-                    other = state
-                else:
-                    more = [*more, state]
-            else:
-                state.batch_hash = change.hash
-            size = change.size
-            try:
-                tick = seen[change.price]
-            except KeyError:
-                learned = seen_tick(change.price)
-                tick, size = (0, -1.0) if learned is None else (learned, size)
-            if size > 0.0 and size < size_limit:  # a chain costs twice as much
-                side = state.bids if change.side == "BUY" else state.asks
-                before = side.get(tick, 0.0)
-                if before != size:
-                    side[tick] = size
-                    state.version += 1
-                    if not before:
-                        if side is state.bids:
-                            if tick > state.highest_bid:
-                                state.highest_bid = tick
-                        elif tick < state.lowest_ask:
-                            state.lowest_ask = tick
-            elif size == 0.0:
-                side = state.bids if change.side == "BUY" else state.asks
-                if side.pop(tick, None) is not None:
-                    state.version += 1
-            else:
-                detail = f"{change.price} {change.size}"
-                events.append(_rejected("malformed_change", detail, frame))
-                self._doubt(state, "malformed_change", recv_ns, events)
-        if not events:
-            return ()
-        self._unused = []
-        return events
+                        if (
+                            change.hash != state.batch_hash
+                            or timestamp != state.batch_ts
+                            or not state.opened
+                        ):
+                            if not state.opened or (
+                                timestamp < state.batch_ts and timestamp < state.snapshot_ts
+                            ):
+                                self._hold_back(state, change, timestamp, frame, events)
+                                continue
+                            if (
+                                state.highest_bid >= state.lowest_ask
+                                or recv_ns >= state.check_due_ns
+                                or state.read_when_settled
+                            ):
+                                self._close_batch(state, recv_ns, events)
+                            state.batch_ts = timestamp
+                            state.pending = True
+                            state.frames = frame
+                        elif state.frames is not frame:
+                            state.remember(frame)
+                        state.batch_hash = change.hash
+                        state.seq += 1
+                        state.changed_ns = recv_ns
+                        if one is None:
+                            one = state
+                        elif other is None:
+                            other = state
+                        else:
+                            more = [*(more or ()), state]
+                    else:
+                        state.batch_hash = change.hash
+                    size = change.size
+                    try:
+                        tick = seen[change.price]
+                    except KeyError:
+                        learned = seen_tick(change.price)
+                        tick, size = (0, -1.0) if learned is None else (learned, size)
+                    if size > 0.0 and size < size_limit:  # a chain costs twice as much
+                        side = state.bids if change.side == "BUY" else state.asks
+                        before = side.get(tick, 0.0)
+                        if before != size:
+                            side[tick] = size
+                            state.version += 1
+                            if not before:
+                                if side is state.bids:
+                                    if tick > state.highest_bid:
+                                        state.highest_bid = tick
+                                elif tick < state.lowest_ask:
+                                    state.lowest_ask = tick
+                    elif size == 0.0:
+                        side = state.bids if change.side == "BUY" else state.asks
+                        if side.pop(tick, None) is not None:
+                            state.version += 1
+                    else:
+                        detail = f"{change.price} {change.size}"
+                        events.append(_rejected("malformed_change", detail, frame))
+                        self._doubt(state, "malformed_change", recv_ns, events)
+                if events:
+                    self._unused = []
+                    return None, recv_ns, events
+        finally:
+            self._price_changes += taken
+        return None
 
     def _hold_back(
         self,

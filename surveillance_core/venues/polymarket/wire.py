@@ -153,9 +153,11 @@ class PlainChanges(msgspec.Struct, gc=False):
 decode_changes = msgspec.json.Decoder(PlainChanges, strict=False).decode
 
 
-CHANGES_MARKS = (ord("g"), "g")
+CHANGES_END = (ord("g"), "g")
 """Fourth from the end of a frame that holds one ``price_change``, of bytes or of text, as the venue
-writes it: the type stands last. Few others have it there, and those are refused by the decoder."""
+writes it: the type stands last."""
+CHANGES_START = (ord("e"), "e")
+"""Third from the start of one in recordings that were sorted by member: the type stands first."""
 
 
 class StatedChange(msgspec.Struct, gc=False):
