@@ -328,6 +328,42 @@ def summarize(
             errors.print(f"damaged: {line}", style="yellow", markup=False)
 
 
+@app.command()
+def coverage(
+    venue: Annotated[Venue, typer.Option("--venue", help="The venue.")],
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json_output: JsonOption = False,
+    day: DateOption = None,
+    market: Annotated[
+        str | None, typer.Option("--market", help="Only this market or outcome, by its id.")
+    ] = None,
+    every_gap: Annotated[bool, typer.Option("--gaps", help="List every gap.")] = False,
+    top: Annotated[int, typer.Option("--top", min=0, help="Markets to list.")] = 20,
+) -> None:
+    """Coverage and grade of each market, and what the gaps were caused by.
+
+    A grade is the trusted share of the subscribed time: A from 99.9 %, B 99, C 95, D 80, else F.
+
+    Examples
+    --------
+      surveillance coverage --venue polymarket --date 2026-09-01
+
+      surveillance coverage --venue kalshi --market KXBTC-26 --gaps --json
+    """
+    from surveillance_assets import coverage_report
+
+    with reporting_failures():
+        settings = settings_from(config, data_dir).settings
+        found = coverage_report.report(
+            open_lake(settings, write=False), venue, _day(day), market=market, every_gap=every_gap
+        )
+        if json_output:
+            print_json(found)
+        else:
+            coverage_report.show(found, console, top)
+
+
 def _figure(value: object) -> str:
     if value is None:
         return "–"

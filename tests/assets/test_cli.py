@@ -26,7 +26,9 @@ def _json(*arguments: str, code: int = 0) -> object:
     return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("command", ["demo", "scan", "collect", "simulate", "summarize", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["demo", "scan", "collect", "simulate", "summarize", "coverage", "doctor"]
+)
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0
@@ -102,6 +104,17 @@ def test_an_empty_day_summarizes_to_nothing(tmp_path: Path) -> None:
     assert summary["markets"] == 0
     assert summary["covered_hours"] is None
     assert all(table["files"] == 0 for table in summary["tables"].values())
+
+
+def test_a_day_without_a_ledger_says_how_to_have_one(tmp_path: Path) -> None:
+    Lake(str(tmp_path / "lake"), "real")
+    result = runner.invoke(
+        app,
+        ["coverage", "--venue", "kalshi", "--date", "2026-09-01",
+         "--data-dir", str(tmp_path / "lake")],
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "surveillance collect" in result.output
 
 
 def test_a_simulated_day_is_recorded_and_replayed_into_statistics(tmp_path: Path) -> None:
