@@ -15,6 +15,7 @@ from rich.table import Table as RichTable
 from surveillance_collector.lock import collector_lock
 from surveillance_collector.replay import ReplayReport, replay_files
 from surveillance_collector.service import CollectorReport, collect, new_recorder
+from surveillance_collector.share import Share
 from surveillance_core.command_line import (
     CommandFailed,
     ConfigOption,
@@ -53,6 +54,12 @@ def run(
     seconds: Annotated[
         float | None, typer.Option("--for", min=0.0, help="Stop after this many seconds.")
     ] = None,
+    shard: Annotated[
+        str,
+        typer.Option(
+            "--shard", metavar="I/N", help="This process's part of the universe, as in 0/2 and 1/2."
+        ),
+    ] = "0/1",
 ) -> None:
     """Collect until stopped with Ctrl-C or SIGTERM; everything held is published first.
 
@@ -61,9 +68,15 @@ def run(
       surveillance-collector run
 
       surveillance-collector run --venue polymarket --for 600 --json
+
+      surveillance-collector run --shard 0/2 & surveillance-collector run --shard 1/2
     """
     start_logging()
     with reporting_failures():
+        try:
+            share = Share.parse(shard)
+        except ValueError as error:
+            raise CommandFailed(f"--shard: {error}", 2) from None
         settings = settings_from(config, data_dir).settings
         venues = venue or settings.venues.enabled
         if not venues:
@@ -74,9 +87,9 @@ def run(
             # a key that is missing stops the command before a lake is made
             adapter_of(name).handshake(settings)
         lake = open_lake(settings, write=True)
-        with collector_lock(lake.store, "0"):
+        with collector_lock(lake.store, share):
             try:
-                reports = asyncio.run(collect(settings, lake, venues, seconds))
+                reports = asyncio.run(collect(settings, lake, venues, seconds, share))
             except ExceptionGroup as group:
                 causes = "; ".join(f"{type(e).__name__}: {e}" for e in group.exceptions)
                 raise CommandFailed(f"collection failed: {causes}") from group

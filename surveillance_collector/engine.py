@@ -13,16 +13,14 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import length_hint
 from typing import cast
 
+from surveillance_collector.announcements import Announcement, Announcements
+from surveillance_collector.coverage import TRUSTED
 from surveillance_collector.following import Followed
 from surveillance_collector.output import Output, RejectedFrame, Resync
 from surveillance_collector.rows import (
     Reason,
     Row,
-    listed_row,
-    resolved_row,
     snapshot_row,
-    status_row,
-    tick_size_row,
     trade_row,
 )
 from surveillance_collector.sampling import Sampling, Tier
@@ -73,7 +71,11 @@ class Engine:
         self._deferred: dict[str, Followed] = {}
         self._now_ns = 0
         self._output = Output()
-        self._announcements = RecentKeys()
+        self._announcements = Announcements()
+        self._prints = RecentKeys()
+        """What two connections may both tell while one takes over from the other."""
+        self._heirs: dict[str, str] = {}
+        """The connection that is to take an asset over, until its book is there."""
         self.frames = 0
         self.counts: Counter[str] = Counter()
         """Rows written, trades, doubts and mirror verdicts, by name."""
@@ -91,7 +93,11 @@ class Engine:
         return channel.commands
 
     def follow(self, conn: str, assets: Iterable[AssetTerms], tier: Tier, recv_ns: int) -> None:
-        """These assets were subscribed on the connection."""
+        """These assets were subscribed on the connection.
+
+        Where another one that is up has them, this one is to take them over: the other's books are
+        read until this one's have arrived, so that no moment is without one; see ``waiting``.
+        """
         self.advance(recv_ns)
         channel = self._channels[conn]
         cadence = self._sampling.cadence_ns[tier]
@@ -103,6 +109,10 @@ class Engine:
         for terms in assets:
             channel.follow([terms])
             known = self._followed.get(terms.asset_id)
+            if known is not None and known.conn != conn and known.conn in self._channels:
+                self._heirs[terms.asset_id] = conn
+                continue
+            self._heirs.pop(terms.asset_id, None)
             followed = Followed(terms, channel.states[terms.asset_id], conn, cadence, recv_ns)
             if known is not None:
                 followed.ever_opened = known.ever_opened
@@ -117,14 +127,27 @@ class Engine:
             if terms.primary:
                 self._by_cadence[cadence][terms.asset_id] = followed
 
+    def waiting(self, conn: str) -> int:
+        """Standing books that the connection is to take over and has not got yet."""
+        return sum(
+            heir == conn and self._followed[asset_id].state.opened
+            for asset_id, heir in self._heirs.items()
+        )
+
     def forget(self, conn: str, asset_ids: Sequence[str], recv_ns: int) -> None:
         """These assets were unsubscribed: their coverage ends here."""
         self.advance(recv_ns)
         channel = self._channels.get(conn)
         for asset_id in asset_ids:
-            followed = self._followed.pop(asset_id, None)
-            if followed is None:
+            followed = self._followed.get(asset_id)
+            other = followed is not None and followed.conn not in ("", conn)
+            if followed is None or (other and conn in self._channels):
+                if self._heirs.get(asset_id) == conn:
+                    del self._heirs[asset_id]
                 continue
+            self._heirs.pop(asset_id, None)
+            del self._followed[asset_id]
+            self._announcements.forget(asset_id)
             self._by_cadence[followed.cadence_ns].pop(asset_id, None)
             self._deferred.pop(asset_id, None)
             if followed.coverage is not None:
@@ -147,6 +170,7 @@ class Engine:
             self._handle(conn, channel.settle_asset(asset_id, recv_ns), recv_ns)
         self._tallies.add(channel)
         del self._channels[conn]
+        self._heirs = {asset: heir for asset, heir in self._heirs.items() if heir != conn}
         doubted_ns = recv_ns if since_ns is None else min(since_ns, recv_ns)
         for followed in self._followed.values():
             if followed.conn == conn:
@@ -267,32 +291,35 @@ class Engine:
         for event in events:
             match event:
                 case Trade():
-                    self.counts["trades"] += 1
-                    self._emit(TRADES, trade_row(event, recv_ns))
+                    if self._is_new(event):
+                        self.counts["trades"] += 1
+                        self._emit(TRADES, trade_row(event, recv_ns))
                 case Opened():
-                    self._opened(event, recv_ns)
+                    self._opened(conn, event, recv_ns)
                 case Doubted():
                     self._doubted(conn, event, recv_ns)
-                case TickSizeChanged():
-                    self.counts["tick_size_changes"] += 1
-                    self._emit(LIFECYCLE, tick_size_row(event, recv_ns))
-                case MarketListed():
-                    if self._announcements.is_new(("listed", event.market_id)):
-                        self.counts["listed"] += 1
-                        self._emit(LIFECYCLE, listed_row(event, recv_ns))
-                case MarketResolved():
-                    if self._announcements.is_new(("resolved", event.market_id)):
-                        self.counts["resolved"] += 1
-                        self._emit(LIFECYCLE, resolved_row(event, recv_ns))
-                        self._close_market(event.market_id, recv_ns)
-                case StatusChanged():
-                    self.counts[event.status.value] += 1
-                    self._emit(LIFECYCLE, status_row(event, recv_ns))
-                    if event.status is Status.SETTLED:
-                        self._close_market(event.market_id, recv_ns)
+                case MarketListed() | MarketResolved() | StatusChanged() | TickSizeChanged():
+                    self._announced(conn, event, recv_ns)
                 case Rejected():
                     self.rejected[event.reason] += 1
                     self._output.rejected.append(RejectedFrame(conn, recv_ns, event))
+
+    def _is_new(self, trade: Trade) -> bool:
+        """Whether no connection has told of the print; what has no id cannot be recognised."""
+        match = trade.transaction_id
+        key = (match, trade.outcome_id, trade.taker_side, trade.price, trade.size)
+        return match is None or self._prints.is_new(key)
+
+    def _announced(self, conn: str, event: Announcement, recv_ns: int) -> None:
+        found = self._announcements.row_of(conn, event, recv_ns)
+        if found is None:
+            return
+        name, row = found
+        self.counts[name] += 1
+        self._emit(LIFECYCLE, row)
+        settled = isinstance(event, StatusChanged) and event.status is Status.SETTLED
+        if settled or isinstance(event, MarketResolved):
+            self._close_market(event.market_id, recv_ns)
 
     def _close_market(self, market_id: str, recv_ns: int) -> None:
         """A resolved market's book means nothing any more, and no new one is asked for."""
@@ -305,9 +332,13 @@ class Engine:
                 if followed.coverage is not None:
                     self._cover(followed.coverage.doubt("resolved", recv_ns, recv_ns))
 
-    def _opened(self, event: Opened, recv_ns: int) -> None:
+    def _opened(self, conn: str, event: Opened, recv_ns: int) -> None:
         followed = self._followed.get(event.asset_id)
         if followed is None:
+            return
+        if followed.conn != conn:
+            if self._heirs.get(event.asset_id) == conn:
+                self._hand_over(followed, conn, recv_ns)
             return
         if followed.resolved:
             followed.state.opened = False
@@ -319,10 +350,31 @@ class Engine:
             self._write(followed, recv_ns, reason)
         followed.ever_opened = True
 
+    def _hand_over(self, followed: Followed, conn: str, recv_ns: int) -> None:
+        """From here on the asset's book is this connection's, which has just got it."""
+        asset_id = followed.terms.asset_id
+        del self._heirs[asset_id]
+        old, new = followed.state, self._channels[conn].states[asset_id]
+        line = followed.coverage
+        stood = old.opened and (line is None or line.state == TRUSTED)
+        unchanged = old.book == new.book and followed.sampled_version == old.version
+        old.read_when_settled = False
+        followed.state, followed.conn = new, conn
+        followed.sampled_version = new.version if unchanged else -1
+        self.counts["handed_over"] += 1
+        if not stood:
+            self._opened(conn, Opened(asset_id), recv_ns)
+        elif asset_id in self._deferred:
+            new.read_when_settled = True
+
     def _doubted(self, conn: str, event: Doubted, recv_ns: int) -> None:
         self.counts[f"doubted_{event.cause}"] += 1
         followed = self._followed.get(event.asset_id)
         if followed is None or followed.resolved:
+            return
+        if followed.conn != conn:
+            if self._heirs.get(event.asset_id) == conn:
+                self._output.commands.append(Resync(conn, (event.asset_id,), event.cause))
             return
         if followed.coverage is not None:
             self._cover(followed.coverage.doubt(event.cause, event.since_ns, recv_ns))
@@ -379,6 +431,8 @@ class Engine:
             reason = Reason.CHANGE if changed else Reason.HEARTBEAT
         asset_id = followed.terms.asset_id
         channel = self._channels[followed.conn]
+        # whoever is called when the batch is whole would write the same row
+        state.read_when_settled = False
         events = channel.settle_asset(asset_id, at_ns)
         if state.settles_ns > at_ns:
             # half-way through a batch, or what looked whole is half of one: read it when it is
@@ -386,7 +440,6 @@ class Engine:
             self._deferred[asset_id] = followed
             self._handle(followed.conn, events, at_ns)
             return
-        state.read_when_settled = False
         self._deferred.pop(asset_id, None)
         followed.last_row_ns = at_ns
         followed.sampled_version = state.version

@@ -11,7 +11,10 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Protocol
 
@@ -19,9 +22,11 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from surveillance_collector.reconnection import Backoff, Ending, HandshakeBudget, Temper
 from surveillance_collector.sampling import Tier
 from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
 from surveillance_core.venues.registry import HandshakeHeaders
+from surveillance_core.venues.rest import retry_after
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 """Polymarket's initial dump of 400 assets is one frame of several MB (reference polymarket.md 3.2);
@@ -30,7 +35,12 @@ Kalshi's messages may have 64 MiB (kalshi.md 3)."""
 PING_SECONDS = 10.0
 SEND_SECONDS = 10.0
 """A peer that takes no commands for this long is given up."""
+HEALTHY_SECONDS = 10.0
+"""A connection that has brought data for this long owes nothing to the failures before it."""
 _CLOSE_SECONDS = 2.0
+_CLOCK_SECONDS = 5
+"""A signature made on a clock that is off by more is likely to be refused."""
+_TOO_BIG = 1009
 _REFUSED_BY_KEY = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 log = structlog.get_logger()
@@ -93,6 +103,12 @@ class Feed:
         Text frame sent to keep the connection alive, None for none.
     stall_seconds
         Silence on data, pings aside, after which the connection is replaced.
+    reconnect_max_seconds
+        Longest wait after a plain failure.
+    budget
+        The venue's, shared by all its connections.
+    attempts
+        Connections that were opened under this name before, by one that this one replaces.
     wall_ms
         The wall's time in milliseconds since the epoch, which is never the simulated one.
     """
@@ -108,6 +124,8 @@ class Feed:
         ping: str | None,
         stall_seconds: float,
         reconnect_max_seconds: float,
+        budget: HandshakeBudget,
+        attempts: int = 0,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.name = name
@@ -118,7 +136,8 @@ class Feed:
         self._ping = ping
         self._wall_ms = wall_ms
         self._stall_seconds = stall_seconds
-        self._reconnect_max_seconds = reconnect_max_seconds
+        self._backoff = Backoff(reconnect_max_seconds, random.uniform)
+        self._budget = budget
         self._assets: dict[str, tuple[AssetTerms, Tier]] = {}
         self._wanted = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -126,11 +145,19 @@ class Feed:
         self._sending = asyncio.Lock()
         self._announces = False
         self._conn = ""
-        self._attempt = 0
+        self._attempt = attempts
         self._last_data_ns = 0
         self._heard = 0.0
         """When data last came, on the clock that silence is measured by."""
-        self.reconnects = 0
+        self.endings: Counter[str] = Counter()
+        """Connections and attempts that ended, by cause."""
+        self.refused = False
+        """Whether the venue refused the last attempt, which coming back does not mend."""
+
+    @property
+    def reconnects(self) -> int:
+        """Connections and attempts that ended."""
+        return self.endings.total()
 
     @property
     def connected(self) -> bool:
@@ -143,48 +170,78 @@ class Feed:
         return self._announces
 
     @property
+    def conn(self) -> str:
+        """The open connection's id, empty while there is none."""
+        return self._conn
+
+    @property
+    def attempts(self) -> int:
+        """Connections opened under this name, before this object too."""
+        return self._attempt
+
+    @property
+    def held(self) -> dict[Tier, list[AssetTerms]]:
+        """The assets by how often they are read."""
+        return {
+            tier: [terms for terms, own in self._assets.values() if own is tier]
+            for tier in dict.fromkeys(tier for _, tier in self._assets.values())
+        }
+
+    @property
     def assets(self) -> int:
         """Assets this connection holds."""
         return len(self._assets)
 
     async def run(self) -> None:
         """Hold the connection until cancelled; every failure is a reason to come back."""
-        failures = 0
         while True:
             await self._wanted.wait()
-            cause = "connect_failed"
+            await self._turn()
             try:
-                async with _Connect(
-                    self._url,
-                    additional_headers=self._handshake(self._wall_ms()),
-                    logger=_library_log,
-                    compression=None,
-                    proxy=None,
-                    max_size=MAX_FRAME_BYTES,
-                    ping_interval=20,
-                    close_timeout=_CLOSE_SECONDS,
-                ) as socket:
-                    failures = 0
-                    cause = await self._hold(socket)
-            except InvalidStatus as refusal:
-                status = refusal.response.status_code
-                cause = f"handshake_{status}"
-                log.warning("handshake_refused", conn=self.name, cause=cause, **_advice(status))
-            except (OSError, WebSocketException, TimeoutError) as error:
-                cause = f"connection_{type(error).__name__}".lower()
-                log.warning("feed_failed", conn=self.name, cause=cause, error=str(error)[:200])
-            except asyncio.CancelledError:
-                cause = "stopped"
+                ending = await self._attempt_once()
+            except BaseException as error:
+                stopped = isinstance(error, asyncio.CancelledError)
+                self._stop_hearing("stopped" if stopped else "failed")
                 raise
-            finally:
-                self._stop_hearing(cause)
-            failures += 1
-            self.reconnects += 1
-            # full jitter: a venue that drops everybody must not get everybody back at once
-            ceiling = min(self._reconnect_max_seconds, 0.5 * 2 ** min(failures, 16))
-            wait = random.uniform(0, ceiling)  # noqa: S311
-            log.info("feed_reconnecting", conn=self.name, cause=cause, seconds=round(wait, 3))
+            self._stop_hearing(ending.cause)
+            self.endings[ending.cause] += 1
+            self.refused = ending.temper is Temper.REFUSED
+            wait = self._backoff.after(ending)
+            log.info(
+                "feed_reconnecting", conn=self.name, cause=ending.cause, seconds=round(wait, 3)
+            )
             await asyncio.sleep(wait)
+
+    async def _turn(self) -> None:
+        """Wait until the venue may be asked for a connection."""
+        while (wait := self._budget.wait_seconds(time.monotonic())) > 0:  # noqa: ASYNC110  # a time
+            await asyncio.sleep(wait)
+        self._budget.take(time.monotonic())
+
+    async def _attempt_once(self) -> Ending:
+        try:
+            async with _Connect(
+                self._url,
+                # signed anew for each attempt: a signature is good for seconds
+                additional_headers=self._handshake(self._wall_ms()),
+                logger=_library_log,
+                compression=None,
+                proxy=None,
+                max_size=MAX_FRAME_BYTES,
+                ping_interval=20,
+                close_timeout=_CLOSE_SECONDS,
+            ) as socket:
+                self._budget.succeeded()
+                return await self._hold(socket)
+        except InvalidStatus as refusal:
+            ending = _refused(refusal)
+            advice = _advice(refusal, self._wall_ms())
+            log.warning("handshake_refused", conn=self.name, cause=ending.cause, **advice)
+        except (OSError, WebSocketException, TimeoutError) as error:
+            ending = Ending(f"connection_{type(error).__name__}".lower())
+            log.warning("feed_failed", conn=self.name, cause=ending.cause, error=str(error)[:200])
+        self._budget.failed(time.monotonic(), ending.retry_after)
+        return ending
 
     async def add(self, assets: Sequence[AssetTerms], tier: Tier) -> None:
         """Subscribe more assets, now or when the connection next opens."""
@@ -222,11 +279,12 @@ class Feed:
         if self._commands is not None and conn == self._conn and held:
             await self._send_all(self._commands.resync(held))
 
-    async def _hold(self, socket: ClientConnection) -> str:
+    async def _hold(self, socket: ClientConnection) -> Ending:
         self._attempt += 1
         self._conn = f"{self.name}.{self._attempt}"
         self._socket = socket
-        opened_ns = self._last_data_ns = self._clock.now_ns()
+        opened, opened_ns = time.monotonic(), self._clock.now_ns()
+        self._last_data_ns = opened_ns
         commands = self._commands = self._sink.connect(self._conn, opened_ns)
         for tier in Tier:
             assets = [terms for terms, held in self._assets.values() if held is tier]
@@ -239,14 +297,14 @@ class Feed:
         log.info("feed_open", conn=self._conn, assets=len(self._assets))
         keep_alive = asyncio.create_task(self._keep_alive(socket))
         try:
-            cause = await self._receive(socket, commands)
+            ending = await self._receive(socket, commands)
         except asyncio.CancelledError:
             self._stop_hearing("stopped")
             raise
         finally:
             keep_alive.cancel()
-        self._stop_hearing(cause)
-        return cause
+        self._stop_hearing(ending.cause)
+        return replace(ending, healthy=self._heard - opened >= HEALTHY_SECONDS)
 
     def _stop_hearing(self, cause: str) -> None:
         """Tell the sink, before the close handshake: what comes in while it lasts is not read."""
@@ -257,8 +315,8 @@ class Feed:
             self._sink.disconnect(self._conn, self._clock.now_ns(), cause, since_ns)
             self._conn = ""
 
-    async def _receive(self, socket: ClientConnection, commands: ConnectionCommands) -> str:
-        """Have what comes applied until the connection ends or stalls; the cause."""
+    async def _receive(self, socket: ClientConnection, commands: ConnectionCommands) -> Ending:
+        """Have what comes applied until the connection ends or stalls."""
         arrived = asyncio.Event()
         reader = asyncio.create_task(self._read(socket, arrived))
         self._heard = time.monotonic()
@@ -268,7 +326,7 @@ class Feed:
                 if silent >= self._stall_seconds:
                     # a stalled peer may never answer a close handshake
                     socket.transport.abort()
-                    return "stalled"
+                    return Ending("stalled")
                 try:
                     async with asyncio.timeout(self._stall_seconds - silent):
                         await arrived.wait()
@@ -283,7 +341,7 @@ class Feed:
         finally:
             reader.cancel()
 
-    async def _read(self, socket: ClientConnection, arrived: asyncio.Event) -> str:
+    async def _read(self, socket: ClientConnection, arrived: asyncio.Event) -> Ending:
         """Hand over each frame with its time; why there are no more.
 
         Frames that are there already are read without a pause, so whoever waits for ``arrived``
@@ -299,8 +357,12 @@ class Feed:
                 if frame[:1] in (b"{", b"["):
                     self._heard, self._last_data_ns = time.monotonic(), recv_ns
         except ConnectionClosed as closed:
-            code = closed.rcvd.code if closed.rcvd is not None else 1006
-            return f"closed_{code}"
+            # ours, where it was we who could not take a frame
+            close = closed.rcvd or closed.sent
+            code = close.code if close is not None else 1006
+            if code == _TOO_BIG:
+                log.warning("frame_too_big", conn=conn, next_step="fewer assets_per_connection")
+            return Ending(f"closed_{code}", close_code=code)
         finally:
             arrived.set()
 
@@ -331,8 +393,21 @@ class Feed:
                 socket.transport.abort()
 
 
-def _advice(status: int) -> dict[str, str]:
+def _refused(refusal: InvalidStatus) -> Ending:
+    status = refusal.response.status_code
+    asked = retry_after(refusal.response.headers.get("retry-after"))
+    return Ending(f"handshake_{status}", status=status, retry_after=asked)
+
+
+def _advice(refusal: InvalidStatus, wall_ms: int) -> dict[str, str]:
     """The next step after a refused handshake, where it is known."""
-    if status in _REFUSED_BY_KEY:
-        return {"next_step": "check the key, that it is this host's, and this machine's clock"}
-    return {}
+    if refusal.response.status_code not in _REFUSED_BY_KEY:
+        return {}
+    try:
+        told = parsedate_to_datetime(refusal.response.headers.get("date", "")).timestamp()
+    except (ValueError, OverflowError):
+        told = wall_ms / 1e3
+    off_seconds = round(wall_ms / 1e3 - told)
+    if abs(off_seconds) > _CLOCK_SECONDS:
+        return {"next_step": f"set this machine's clock: it is {off_seconds:+d} s off the venue's"}
+    return {"next_step": "check the key, that it is this host's, and this machine's clock"}

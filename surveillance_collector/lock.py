@@ -8,33 +8,41 @@ import socket
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from surveillance_collector.share import Share
 from surveillance_core.command_line import LockHeld
 from surveillance_core.lake.store import Store
 
 
 @contextmanager
-def collector_lock(store: Store, shard: str) -> Generator[None]:
-    """Hold the shard's lock; raises ``LockHeld`` naming the holder if another process does."""
+def collector_lock(store: Store, share: Share) -> Generator[None]:
+    """Hold the shard's lock while no collector divides the universe into another number of shards.
+
+    Raises
+    ------
+    LockHeld
+        If another process has the shard, or a shard of another count: some markets would be
+        collected twice and others not at all. The message names it.
+    """
     directory = store.state_dir()
-    holder = directory / f"collector-{shard}.json"
-    lock = FileLock(directory / f"collector-{shard}.lock")
+    holder = directory / f"collector-{share.name}.json"
+    lock = FileLock(directory / f"collector-{share.name}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        known = "unknown"
-        with suppress(OSError):
-            known = holder.read_text(encoding="utf-8").strip()
         raise LockHeld(
-            f"{store.root}: another collector holds shard {shard}: {known}. "
+            f"{store.root}: another collector holds shard {share.name}: {_record(holder)}. "
             "Stop it, or name another --data-dir."
         ) from None
     try:
+        _refuse_other_counts(store, directory, share)
         record = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
+            "shards": share.count,
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         holder.write_text(json.dumps(record), encoding="utf-8")
@@ -42,3 +50,26 @@ def collector_lock(store: Store, shard: str) -> Generator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _refuse_other_counts(store: Store, directory: Path, share: Share) -> None:
+    # looked for with the own lock held, so of two that start together at least one sees the other
+    for other in directory.glob("collector-*.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if json.loads(other.read_text(encoding="utf-8"))["shards"] == share.count:
+                continue
+            found = FileLock(other.with_suffix(".lock"))
+            try:
+                found.acquire(timeout=0)
+                found.release()
+            except Timeout:
+                raise LockHeld(
+                    f"{store.root}: a collector of another number of shards is at work: "
+                    f"{_record(other)}. Stop it, or divide the universe as it does."
+                ) from None
+
+
+def _record(holder: Path) -> str:
+    with suppress(OSError):
+        return holder.read_text(encoding="utf-8").strip()
+    return "unknown"

@@ -20,10 +20,12 @@ import structlog
 from surveillance_collector.engine import Engine
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.output import Resync
+from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
 from surveillance_collector.sampling import Sampling, Tier
 from surveillance_collector.scheduler import Selection, select_markets
 from surveillance_collector.shards import assign_connections
+from surveillance_collector.share import WHOLE, Share
 from surveillance_core.lake.manifest import read_manifest
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.read import latest_universe_day, read_universe, universe_entry
@@ -36,8 +38,6 @@ from surveillance_core.venues.registry import adapter_of
 
 TICK_SECONDS = 0.05
 REPORT_SECONDS = 10.0
-STAGGER_SECONDS = 0.25
-"""Between two handshakes: many at once are answered with 429 (reference polymarket.md 3.2)."""
 
 log = structlog.get_logger()
 
@@ -126,7 +126,7 @@ class VenueCollector:
         settings: Settings,
         lake: Lake,
         venue: Venue,
-        shard: str = "0",
+        share: Share = WHOLE,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._settings = settings
@@ -137,9 +137,11 @@ class VenueCollector:
         self._now_ns = lambda: receive_time_ns(settings.mock, wall_ns())
         self._clock = ReceiveClock(self._now_ns)
         self._engine = new_engine(settings, venue)
-        self._recorder = new_recorder(settings, lake, venue, shard)
+        self._share = share
+        self._recorder = new_recorder(settings, lake, venue, share.name)
         self._rejected = RejectedFrames(lake, venue)
         self._feeds: list[Feed] = []
+        self._handshakes = HandshakeBudget()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._placed: dict[str, tuple[Feed, tuple[str, ...]]] = {}
         self._universe_digest = ""
@@ -232,7 +234,7 @@ class VenueCollector:
     def _select(self, markets: Sequence[Market], now: datetime) -> Selection:
         table = self._settings.venues[self._venue]
         return select_markets(
-            markets,
+            self._share.of(markets),
             now,
             max_slots=table.max_subs,
             hot_count=table.hot_count,
@@ -268,11 +270,13 @@ class VenueCollector:
             await self._keep_announcements()
             if feed.name not in self._tasks:
                 self._tasks[feed.name] = asyncio.create_task(feed.run(), name=feed.name)
-                await asyncio.sleep(STAGGER_SECONDS)
         await self._keep_announcements()
 
     async def _keep_announcements(self) -> None:
         """Hear what the venue says of all markets on one connection, while there is one."""
+        if self._share.index:
+            # one process is enough to write down what concerns all markets
+            return
         holding = [feed for feed in self._feeds if feed.assets]
         if holding and not any(feed.announces for feed in holding):
             await holding[0].announce()
@@ -291,6 +295,7 @@ class VenueCollector:
             ping=self._adapter.ping,
             stall_seconds=table.stall_seconds,
             reconnect_max_seconds=table.reconnect_max_seconds,
+            budget=self._handshakes,
         )
         self._feeds.append(feed)
         return feed
@@ -380,7 +385,11 @@ def _by_connection(commands: Sequence[Resync]) -> dict[str, list[Resync]]:
 
 
 async def collect(
-    settings: Settings, lake: Lake, venues: Sequence[Venue], seconds: float | None
+    settings: Settings,
+    lake: Lake,
+    venues: Sequence[Venue],
+    seconds: float | None,
+    share: Share = WHOLE,
 ) -> list[CollectorReport]:
     """Collect the venues until SIGTERM, SIGINT or ``seconds`` have passed; then flush.
 
@@ -393,7 +402,7 @@ async def collect(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    collectors = [VenueCollector(settings, lake, venue) for venue in venues]
+    collectors = [VenueCollector(settings, lake, venue, share) for venue in venues]
     tasks = [asyncio.create_task(collector.run()) for collector in collectors]
     ending = asyncio.create_task(stopping.wait())
     with contextlib.suppress(asyncio.CancelledError):

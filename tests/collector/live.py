@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from surveillance_collector.service import VenueCollector
+from surveillance_collector.share import WHOLE, Share
 from surveillance_core.lake.publish import Lake, publish_universe
 from surveillance_core.lake.schemas import COVERAGE, SNAPSHOTS, TRADES
 from surveillance_core.markets import Market
@@ -66,9 +67,11 @@ async def until(condition: Callable[[], object], what: str, seconds: float = PAT
 
 
 @asynccontextmanager
-async def collecting(settings: Settings, lake: Lake) -> AsyncGenerator[VenueCollector]:
+async def collecting(
+    settings: Settings, lake: Lake, share: Share = WHOLE
+) -> AsyncGenerator[VenueCollector]:
     """A collector that runs inside the block; everything it held is published after it."""
-    collector = VenueCollector(settings, lake, VENUE)
+    collector = VenueCollector(settings, lake, VENUE, share)
     task = asyncio.create_task(collector.run())
     try:
         yield collector

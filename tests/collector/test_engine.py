@@ -159,6 +159,13 @@ def test_rows_sit_on_the_grid_or_where_a_batch_became_whole() -> None:
     assert settled > 10
 
 
+@pytest.mark.parametrize("cadence_ms", [7, 100, 200])
+def test_no_book_is_written_twice_at_one_moment(cadence_ms: int) -> None:
+    _, emitted = run_engine(recorded(**SHORT), sampled(cadence_ms))
+    rows = [(row["outcome_id"], row["ts_recv"]) for row in rows_of(emitted, SNAPSHOTS)]
+    assert len(rows) == len(set(rows)) > 150
+
+
 def test_a_book_is_never_read_inside_a_batch() -> None:
     recording = recorded(5, seconds=120, rate=20.0)
     # read as fast as frames come, so that every crossed moment would be met

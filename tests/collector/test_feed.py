@@ -6,13 +6,18 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from itertools import pairwise
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from surveillance_collector import feed as feed_module
 from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier
 from surveillance_core.venues.polymarket.subscriptions import Subscriptions
 from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
@@ -66,7 +71,9 @@ class Sink:
         return sum(bytes(f).count(wanted) for f in self.frames if isinstance(f, bytes))
 
 
-def _feed(sink: Sink, url: str, *, stall_seconds: float = 60.0) -> Feed:
+def _feed(
+    sink: Sink, url: str, *, stall_seconds: float = 60.0, budget: HandshakeBudget | None = None
+) -> Feed:
     return Feed(
         "polymarket-0",
         url,
@@ -76,6 +83,7 @@ def _feed(sink: Sink, url: str, *, stall_seconds: float = 60.0) -> Feed:
         ping=adapter_of(VENUE).ping,
         stall_seconds=stall_seconds,
         reconnect_max_seconds=0.1,
+        budget=HandshakeBudget(0.0, 0.0) if budget is None else budget,
     )
 
 
@@ -289,3 +297,90 @@ def test_receive_times_never_repeat_and_never_go_back() -> None:
     readings = iter([5, 5, 3, 9, 9, 1, 20])
     clock = ReceiveClock(lambda: next(readings))
     assert [clock.now_ns() for _ in range(7)] == [5, 6, 7, 9, 10, 11, 20]
+
+
+# ── refusals ─────────────────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def _refusing(
+    answers: list[tuple[int, dict[str, str]]], close_code: int | None = None
+) -> AsyncGenerator[tuple[str, list[float]]]:
+    """A peer that refuses handshakes as told, then closes what it accepts; times of attempts."""
+    attempts: list[float] = []
+
+    def refuse(connection: ServerConnection, request: Request) -> Response | None:
+        attempts.append(asyncio.get_running_loop().time())
+        if not answers:
+            return None
+        status, headers = answers.pop(0)
+        response = connection.respond(HTTPStatus(status), "")
+        for name, value in headers.items():
+            if name in response.headers:
+                del response.headers[name]
+            response.headers[name] = value
+        return response
+
+    async def hold(connection: ServerConnection) -> None:
+        if close_code is not None:
+            await connection.close(close_code)
+        await connection.wait_closed()
+
+    async with serve(hold, "127.0.0.1", 0, process_request=refuse) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"ws://127.0.0.1:{port}/ws/market", attempts
+
+
+ONE = [AssetTerms(market_id="m", asset_id="1", tick=100)]
+
+
+async def test_a_venue_that_asks_to_be_left_alone_is_by_all_its_connections() -> None:
+    budget = HandshakeBudget(0.0, 0.0)
+    async with _refusing([(429, {"Retry-After": "1"})]) as (url, attempts):
+        first, second = (_feed(Sink(), url, budget=budget) for _ in range(2))
+        await first.add(ONE, Tier.HOT)
+        async with _running(first):
+            await until(lambda: attempts, "the first attempt")
+            await until(lambda: first.endings, "its refusal")
+            await second.add(ONE, Tier.HOT)
+            async with _running(second):
+                await until(lambda: len(attempts) == 3, "both come back")
+    assert first.endings == {"handshake_429": 1}
+    assert not first.refused
+    assert attempts[1] - attempts[0] >= 1.0
+    assert attempts[2] - attempts[0] >= 1.0
+
+
+async def test_a_key_that_is_refused_is_not_tried_again_soon_and_the_clock_is_named() -> None:
+    long_ago = {"Date": "Tue, 01 Sep 2026 00:00:00 GMT"}
+    with capture_logs() as logs:
+        async with _refusing([(401, long_ago), (401, {})]) as (url, attempts):
+            feed = _feed(Sink(), url)
+            await feed.add(ONE, Tier.HOT)
+            async with _running(feed):
+                await until(lambda: len(attempts) == 3, "three attempts")
+                await until(lambda: feed.connected, "accepted at last")
+    assert feed.endings["handshake_401"] == 2
+    # twice the longest wait of a plain failure, at least half of it, and doubled
+    assert attempts[1] - attempts[0] >= 0.1
+    assert attempts[2] - attempts[1] >= 0.2
+    steps = [entry["next_step"] for entry in logs if entry["event"] == "handshake_refused"]
+    assert "set this machine's clock" in steps[0]
+    assert "check the key" in steps[1]
+
+
+@pytest.mark.parametrize(("code", "refused"), [(1008, True), (1013, False), (1000, False)])
+async def test_a_peer_that_closes_at_once_is_asked_less_and_less_often(
+    code: int, refused: bool
+) -> None:
+    sink = Sink()
+    async with _refusing([], close_code=code) as (url, attempts):
+        feed = _feed(sink, url)
+        await feed.add(ONE, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: len(attempts) == 4, "four attempts")
+            assert feed.refused is refused
+    assert {cause for cause, _ in sink.causes[:3]} == {f"closed_{code}"}
+    if refused:
+        gaps = [after - before for before, after in pairwise(attempts)]
+        assert all(gap >= low for gap, low in zip(gaps, (0.1, 0.2, 0.4), strict=True))

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from surveillance_collector.cli import app
 from surveillance_collector.service import VenueCollector, collect
+from surveillance_collector.share import Share
 from surveillance_core.lake.layout import universe_file
 from surveillance_core.lake.manifest import ManifestEntry, Operation, append_entry, manifest_days
 from surveillance_core.lake.publish import Lake, file_digest
@@ -95,6 +96,31 @@ async def test_markets_are_spread_over_connections(make_settings: MakeSettings, 
             assert venue.sockets.connections == -(-len(markets) // 2)
             assert all(feed.assets <= 4 for feed in collector._feeds)
     judge(lake, venue)
+
+
+async def test_two_processes_share_a_universe_and_a_lake(
+    make_settings: MakeSettings, lake: Lake
+) -> None:
+    async with busy_venue(markets=12) as venue:
+        markets = publish_world(lake, venue)
+        settings = make_settings(venue)
+        async with (
+            collecting(settings, lake, Share(0, 2)) as first,
+            collecting(settings, lake, Share(1, 2)) as second,
+        ):
+
+            def books() -> int:
+                return first._engine.books + second._engine.books
+
+            await until(lambda: books() == len(markets), "every book, of either")
+            await until(lambda: _seen(first, "trades") and _seen(second, "trades"), "trades")
+            assert min(first._engine.books, second._engine.books) > 0
+            assert sum(feed.announces for part in (first, second) for feed in part._feeds) == 1
+    judge(lake, venue)
+    _verified(lake)
+    rows = lake_rows(lake, SNAPSHOTS)
+    assert rows.select("outcome_id", "ts_recv").is_duplicated().sum() == 0
+    assert rows["outcome_id"].n_unique() == len(markets)
 
 
 async def test_only_as_many_markets_as_there_are_slots(
