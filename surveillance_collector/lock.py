@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from filelock import FileLock, Timeout
 
 from surveillance_core.command_line import LockHeld
+from surveillance_core.lake.layout import collector_holder_file, collector_lock_file
 from surveillance_core.lake.store import Store
 
 
@@ -19,8 +20,8 @@ from surveillance_core.lake.store import Store
 def collector_lock(store: Store, shard: str) -> Generator[None]:
     """Hold the shard's lock; raises ``LockHeld`` naming the holder if another process does."""
     directory = store.state_dir()
-    holder = directory / f"collector-{shard}.json"
-    lock = FileLock(directory / f"collector-{shard}.lock")
+    holder = directory / collector_holder_file(shard)
+    lock = FileLock(directory / collector_lock_file(shard))
     try:
         lock.acquire(timeout=0)
     except Timeout:
