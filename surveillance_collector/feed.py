@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Protocol
@@ -129,8 +130,9 @@ class Feed:
         self._attempt = 0
         self._last_data_ns = 0
         self._heard = 0.0
-        """When data last came, on the clock that silence is measured by."""
+        """When data last came, on the clock that silence is measured by; 0 before any has."""
         self.reconnects = 0
+        self.reconnect_causes: Counter[str] = Counter()
 
     @property
     def connected(self) -> bool:
@@ -146,6 +148,11 @@ class Feed:
     def assets(self) -> int:
         """Assets this connection holds."""
         return len(self._assets)
+
+    @property
+    def heard(self) -> float | None:
+        """When data last came, on ``time.monotonic``; None before any has."""
+        return self._heard or None
 
     async def run(self) -> None:
         """Hold the connection until cancelled; every failure is a reason to come back."""
@@ -180,6 +187,7 @@ class Feed:
                 self._stop_hearing(cause)
             failures += 1
             self.reconnects += 1
+            self.reconnect_causes[cause] += 1
             # full jitter: a venue that drops everybody must not get everybody back at once
             ceiling = min(self._reconnect_max_seconds, 0.5 * 2 ** min(failures, 16))
             wait = random.uniform(0, ceiling)  # noqa: S311
@@ -261,10 +269,10 @@ class Feed:
         """Have what comes applied until the connection ends or stalls; the cause."""
         arrived = asyncio.Event()
         reader = asyncio.create_task(self._read(socket, arrived))
-        self._heard = time.monotonic()
+        opened = time.monotonic()
         try:
             while not reader.done():
-                silent = time.monotonic() - self._heard
+                silent = time.monotonic() - max(self._heard, opened)
                 if silent >= self._stall_seconds:
                     # a stalled peer may never answer a close handshake
                     socket.transport.abort()
