@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
@@ -129,6 +131,30 @@ def test_systemd_finds_little_exposed(path: Path) -> None:
     words = ["systemd-analyze", "security", "--offline=yes", "--threshold=25", str(path)]
     found = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert found.returncode == 0, found.stdout[-2_000:] + found.stderr
+
+
+_WITHOUT_NEW_CODE = """
+import ctypes, os, sys
+PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
+if ctypes.CDLL(None).prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0):
+    sys.exit(77)
+os.execv(sys.executable, [sys.executable, "-m", "surveillance_collector.cli", "run", "--help"])
+"""
+
+
+@pytest.mark.process
+def test_the_collector_starts_where_memory_cannot_become_code() -> None:
+    text = (DEPLOY / "systemd/surveillance-collector.service").read_text()
+    assert "MemoryDenyWriteExecute=yes" in text
+    given = dict(re.findall(r"^Environment=(POLARS_\w+)=(.+)$", text, re.MULTILINE))
+    started = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_NEW_CODE],
+        env=os.environ | given, cwd=DEPLOY.parent,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    if started.returncode == 77:
+        pytest.skip("this kernel cannot forbid it (Linux 6.3 can)")
+    assert started.returncode == 0, started.stderr
 
 
 # ── containers ───────────────────────────────────────────────────────────────────────────────
