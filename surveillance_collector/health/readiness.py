@@ -113,6 +113,9 @@ def _of_venue(venue: VenueStatus, limits: Limits) -> Iterator[_Finding]:
             f"publish one with: surveillance scan --venue {venue.venue}",
         )
         return
+    if venue.engine_age_seconds is None:
+        yield _Finding("starting", "the universe is being subscribed", "wait: it takes seconds")
+        return
     age = venue.universe_age_seconds
     if age is not None and age > limits.universe_age_seconds:
         yield _Finding(
@@ -126,7 +129,7 @@ def _of_venue(venue: VenueStatus, limits: Limits) -> Iterator[_Finding]:
             "no market of the universe is followed",
             f"see universe_adopted in the log, and the filters of venues.{venue.venue}",
         )
-    if venue.engine_age_seconds is not None and venue.engine_age_seconds >= ENGINE_SECONDS:
+    if venue.engine_age_seconds >= ENGINE_SECONDS:
         yield _Finding(
             "engine_stuck",
             f"the engine has stood still for {venue.engine_age_seconds:.0f} s",

@@ -28,6 +28,7 @@ def test_what_is_well_is_ready() -> None:
     ("changed", "code", "told"),
     [
         ({"universe": None, "universe_age_seconds": None}, "universe_missing", "scan --venue poly"),
+        ({"engine_age_seconds": None, "markets": 0}, "starting", "wait"),
         ({"universe_age_seconds": 49 * 3_600.0}, "universe_old", "49 hours"),
         ({"markets": 0, "books_expected": 0, "books": 0}, "nothing_followed", "filters"),
         ({"books": 8}, "books_missing", "8 of 10 books"),
@@ -70,7 +71,6 @@ def test_a_process_that_collects_nothing_is_not_ready() -> None:
     [
         {"books": 9},
         {"connections": (connection(data_age_seconds=None),)},
-        {"engine_age_seconds": None},
         {"books_expected": 0, "books": 0},
     ],
 )

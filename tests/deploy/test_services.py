@@ -133,6 +133,20 @@ def test_systemd_finds_little_exposed(path: Path) -> None:
     assert found.returncode == 0, found.stdout[-2_000:] + found.stderr
 
 
+@pytest.mark.process
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_reads_every_unit_without_a_complaint(tmp_path: Path) -> None:
+    here = f"{Path(sys.executable).parent}/"
+    for path in UNITS:
+        (tmp_path / path.name).write_text(path.read_text().replace(INSTALLED, here))
+    units = [str(path) for path in sorted(tmp_path.iterdir())]
+    found = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "surveillance" not in found.stdout + found.stderr
+
+
 _WITHOUT_NEW_CODE = """
 import ctypes, os, sys
 PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
