@@ -371,6 +371,36 @@ def _figure(value: object) -> str:
 
 
 @app.command()
+def status(
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """How the running collector is: ready or why not, connections, books, files.
+
+    Exits 1 where none runs or it does not answer.
+
+    Examples
+    --------
+      surveillance status
+
+      surveillance status --json
+    """
+    from surveillance_assets.status import read_statuses
+    from surveillance_assets.status_table import status_tables
+
+    with reporting_failures():
+        settings = settings_from(config, data_dir).settings
+        collectors = read_statuses(open_lake(settings, write=False).store)
+        if json_output:
+            print_json({"collectors": collectors})
+            return
+        for collector in collectors:
+            for table in status_tables(collector):
+                console.print(table)
+
+
+@app.command()
 def doctor(
     config: ConfigOption = None,
     data_dir: DataDirOption = None,

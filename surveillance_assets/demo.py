@@ -134,6 +134,7 @@ def plan_demo(data_dir: Path, *, markets: int, events_per_second: float) -> Demo
                 "kalshi_http_port": ports.kalshi_http,
                 "kalshi_ws_port": ports.kalshi_ws,
             },
+            "health": {"port": 0},
             "orchestration": {
                 "sensor_seconds": 5,
                 "open_day_refresh_seconds": 20.0,

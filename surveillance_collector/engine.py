@@ -9,7 +9,7 @@ so the rows depend on the frames and their receive times alone, never on when th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from operator import length_hint
 from typing import cast
 
@@ -274,6 +274,11 @@ class Engine:
     def tallies(self) -> Tallies:
         """What the channels counted, over all connections."""
         return self._tallies.with_open(self._channels.values())
+
+    @property
+    def assets(self) -> Collection[Followed]:
+        """Every asset as it is followed, to be read only."""
+        return self._followed.values()
 
     @property
     def books(self) -> int:

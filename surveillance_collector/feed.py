@@ -148,7 +148,7 @@ class Feed:
         self._attempt = attempts
         self._last_data_ns = 0
         self._heard = 0.0
-        """When data last came, on the clock that silence is measured by."""
+        """When data last came, on the clock that silence is measured by; 0 before any has."""
         self.endings: Counter[str] = Counter()
         """Connections and attempts that ended, by cause."""
         self.refused = False
@@ -191,6 +191,11 @@ class Feed:
     def assets(self) -> int:
         """Assets this connection holds."""
         return len(self._assets)
+
+    @property
+    def heard(self) -> float | None:
+        """When data last came, on ``time.monotonic``; None before any has."""
+        return self._heard or None
 
     async def run(self) -> None:
         """Hold the connection until cancelled; every failure is a reason to come back."""
@@ -319,10 +324,10 @@ class Feed:
         """Have what comes applied until the connection ends or stalls."""
         arrived = asyncio.Event()
         reader = asyncio.create_task(self._read(socket, arrived))
-        self._heard = time.monotonic()
+        opened = time.monotonic()
         try:
             while not reader.done():
-                silent = time.monotonic() - self._heard
+                silent = time.monotonic() - max(self._heard, opened)
                 if silent >= self._stall_seconds:
                     # a stalled peer may never answer a close handshake
                     socket.transport.abort()

@@ -14,6 +14,11 @@ from filelock import FileLock, Timeout
 
 from surveillance_collector.share import Share
 from surveillance_core.command_line import LockHeld
+from surveillance_core.lake.layout import (
+    collector_holder_file,
+    collector_lock_file,
+    parse_collector_shard,
+)
 from surveillance_core.lake.store import Store
 
 
@@ -28,8 +33,8 @@ def collector_lock(store: Store, share: Share) -> Generator[None]:
         collected twice and others not at all. The message names it.
     """
     directory = store.state_dir()
-    holder = directory / f"collector-{share.name}.json"
-    lock = FileLock(directory / f"collector-{share.name}.lock")
+    holder = directory / collector_holder_file(share.name)
+    lock = FileLock(directory / collector_lock_file(share.name))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -54,11 +59,14 @@ def collector_lock(store: Store, share: Share) -> Generator[None]:
 
 def _refuse_other_counts(store: Store, directory: Path, share: Share) -> None:
     # looked for with the own lock held, so of two that start together at least one sees the other
-    for other in directory.glob("collector-*.json"):
+    for other in directory.iterdir():
+        name = parse_collector_shard(other.name)
+        if name is None:
+            continue
         with suppress(OSError, ValueError, KeyError, TypeError):
             if json.loads(other.read_text(encoding="utf-8"))["shards"] == share.count:
                 continue
-            found = FileLock(other.with_suffix(".lock"))
+            found = FileLock(directory / collector_lock_file(name))
             try:
                 found.acquire(timeout=0)
                 found.release()

@@ -19,6 +19,8 @@ import structlog
 
 from surveillance_collector.engine import Engine
 from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.health.readings import Course, read_venue
+from surveillance_collector.health.watch import HealthWatch
 from surveillance_collector.output import Resync
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
@@ -32,6 +34,7 @@ from surveillance_core.lake.read import latest_universe_day, read_universe, univ
 from surveillance_core.markets import Market, UniverseError, Venue
 from surveillance_core.settings import Settings
 from surveillance_core.simulated_time import receive_ns_of_wall, receive_time_ns
+from surveillance_core.status import VenueStatus
 from surveillance_core.venues.filters import filters_of
 from surveillance_core.venues.protocols import BATCH_GAP_NS, MarketChannel, SettledReader
 from surveillance_core.venues.registry import adapter_of
@@ -148,6 +151,7 @@ class VenueCollector:
         self._refused_digest = ""
         self._publishing: asyncio.Future[list[PublishFailure]] | None = None
         self._publish_failures = 0
+        self._course = Course()
         self._started = time.monotonic()
 
     async def run(self) -> None:
@@ -159,7 +163,11 @@ class VenueCollector:
                 group.create_task(self._publish_due())
                 group.create_task(self._follow_universe())
                 group.create_task(self._report())
+        except Exception as error:
+            self._course.note_failure(error)
+            raise
         finally:
+            self._course.stopping = True
             await self._stop()
 
     def report(self) -> CollectorReport:
@@ -182,6 +190,17 @@ class VenueCollector:
             files=recorder.files,
             rows_held=recorder.held,
             publish_failures=self._publish_failures,
+        )
+
+    def status(self) -> VenueStatus:
+        """How the run stands now."""
+        return read_venue(
+            self.report(),
+            self._course,
+            self._engine.assets,
+            self._feeds,
+            self._rejected.not_kept,
+            self._adapter.message_types,
         )
 
     # ── universe ─────────────────────────────────────────────────────────────────────────────
@@ -210,7 +229,8 @@ class VenueCollector:
         day = latest_universe_day(self._lake, self._venue, now.date(), max_age)
         if day is None:
             return bool(self._universe_digest)
-        digest = self._digest_of(day)
+        entry = universe_entry(read_manifest(self._lake.store, self._venue, day))
+        digest = f"{day} {entry.digest}" if entry is not None else ""
         if digest == self._universe_digest:
             return True
         try:
@@ -224,12 +244,10 @@ class VenueCollector:
             log.error("universe_empty", venue=self._venue.value, date=day.isoformat())
             return bool(self._universe_digest)
         self._universe_digest = digest
+        self._course.universe = day
+        self._course.universe_published_us = entry.published_us if entry is not None else 0
         await self._subscribe(self._select(markets, now), day)
         return True
-
-    def _digest_of(self, day: date) -> str:
-        entry = universe_entry(read_manifest(self._lake.store, self._venue, day))
-        return f"{day} {entry.digest}" if entry is not None else ""
 
     def _select(self, markets: Sequence[Market], now: datetime) -> Selection:
         table = self._settings.venues[self._venue]
@@ -312,6 +330,7 @@ class VenueCollector:
             now_ns = self._clock.now_ns()
             self._engine.advance(now_ns)
             await self._take_output(now_ns)
+            self._course.driven = time.monotonic()
 
     async def _take_output(self, now_ns: int) -> None:
         output = self._engine.drain()
@@ -371,6 +390,7 @@ class VenueCollector:
         self._count_failures(await asyncio.to_thread(self._recorder.flush))
 
     def _count_failures(self, failures: Sequence[PublishFailure]) -> bool:
+        self._course.publish_failing = bool(failures)
         for failure in failures:
             self._publish_failures += 1
             log.error("publish_failed", table=failure.table, error=failure.error)
@@ -403,15 +423,19 @@ async def collect(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     collectors = [VenueCollector(settings, lake, venue, share) for venue in venues]
+    readers = [collector.status for collector in collectors]
+    health = await HealthWatch(settings, lake.store, readers, shard=share.name).start()
     tasks = [asyncio.create_task(collector.run()) for collector in collectors]
     ending = asyncio.create_task(stopping.wait())
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.wait([*tasks, ending], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping", held=sum(collector.report().rows_held for collector in collectors))
+    health.announce_stop()
     ending.cancel()
     for task in tasks:
         task.cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
+    await health.stop()
     failures = [r for r in results if isinstance(r, Exception)]
     if failures:
         raise ExceptionGroup("collection failed", failures)

@@ -7,6 +7,7 @@ the value came from; commands turn it into exit code 78.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -37,6 +38,14 @@ class ConfigurationError(Exception):
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name reaches this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class VenueSettings(_Table):
@@ -80,7 +89,7 @@ class VenueSettings(_Table):
         parts = urlsplit(url)
         if parts.scheme not in {"https", "wss", "http", "ws"} or not parts.hostname:
             raise ValueError(f"not a web address: {url!r}")
-        loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        loopback = is_loopback(parts.hostname)
         if parts.scheme in {"http", "ws"} and not loopback:
             raise ValueError("http:// and ws:// are for loopback only; use https:// or wss://")
         if parts.username or parts.password:
@@ -198,6 +207,28 @@ class UniverseSettings(_Table):
     max_filtered_share: float = Field(default=0.9, ge=0.0, le=1.0)
 
 
+class HealthSettings(_Table):
+    """``[health]``: the collector's health pages, and what it takes to be called ready."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = Field(default=8810, ge=0, le=65_535)
+    expose: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    least_books_share: float = Field(default=0.9, ge=0.0, le=1.0)
+    quiet_seconds: float = Field(default=30.0, gt=0.0)
+    least_free_gib: float = Field(default=1.0, ge=0.0)
+
+    @model_validator(mode="after")
+    def _loopback_unless_exposed(self) -> Self:
+        if not self.expose and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} can be reached by others, and the pages have no login: "
+                "use 127.0.0.1, or set expose = true and put something with a login in front"
+            )
+        return self
+
+
 class OrchestrationSettings(_Table):
     """``[orchestration]``: how Dagster is driven."""
 
@@ -243,6 +274,7 @@ class Settings(BaseSettings):
     rotation: RotationSettings = RotationSettings()
     mock: MockSettings = MockSettings()
     universe: UniverseSettings = UniverseSettings()
+    health: HealthSettings = HealthSettings()
     orchestration: OrchestrationSettings = OrchestrationSettings()
 
     @classmethod

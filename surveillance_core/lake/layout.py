@@ -23,6 +23,7 @@ SIMULATED_KEY: Final = "simulated-kalshi.pem"
 
 _FILE_STEM: Final = {"orderbook_snapshots": "snapshots"}
 _WRITER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_HOLDER: Final = re.compile(rf"collector-({_WRITER.pattern})\.json")
 
 
 def day_dir(table: str, venue: Venue, day: date) -> str:
@@ -96,6 +97,27 @@ def parse_day(directory: str) -> date | None:
         return date.fromisoformat(name.removeprefix("date="))
     except ValueError:
         return None
+
+
+def collector_lock_file(shard: str) -> str:
+    """In the state directory: what the shard's collector holds while it runs."""
+    return f"collector-{_checked(shard)}.lock"
+
+
+def collector_holder_file(shard: str) -> str:
+    """In the state directory: who holds that lock."""
+    return f"collector-{_checked(shard)}.json"
+
+
+def collector_health_file(shard: str) -> str:
+    """In the state directory: where the health pages of that collector are."""
+    return f"collector-{_checked(shard)}.health.json"
+
+
+def parse_collector_shard(name: str) -> str | None:
+    """The shard whose holder a file of the state directory names, None for any other file."""
+    found = _HOLDER.fullmatch(name)
+    return found.group(1) if found else None
 
 
 def _checked(name: str) -> str:

@@ -13,6 +13,7 @@ from surveillance_core.markets import Market, Venue
 from surveillance_core.settings import ConfigurationError, Settings
 from surveillance_core.venues.kalshi import credentials as kalshi_credentials
 from surveillance_core.venues.kalshi import rest as kalshi_rest
+from surveillance_core.venues.kalshi import wire as kalshi_wire
 from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.polymarket import rest as polymarket_rest
 from surveillance_core.venues.polymarket import wire as polymarket_wire
@@ -77,6 +78,8 @@ class VenueAdapter:
     """Text frame sent to keep a connection alive, None where the venue wants none."""
     mirrored: bool
     """Whether a market's second outcome has a book of its own, the mirror of the first's."""
+    message_types: frozenset[str]
+    """Types of message this version reads, as the venue names them."""
     complete: Callable[[RestClient, Discovery], None] | None = None
     """Fills in from the venue's second host what its listing left out."""
 
@@ -114,6 +117,7 @@ _ADAPTERS = {
         # it pings by itself, and its pings are answered below this
         ping=None,
         mirrored=False,
+        message_types=frozenset(kalshi_wire.TYPE_NAMES.values()),
     ),
     Venue.POLYMARKET: VenueAdapter(
         venue=Venue.POLYMARKET,
@@ -122,6 +126,7 @@ _ADAPTERS = {
         handshake=_open_handshake,
         ping=polymarket_wire.PING,
         mirrored=True,
+        message_types=frozenset(polymarket_wire.TYPE_NAMES.values()),
         complete=complete_rewards,
     ),
 }

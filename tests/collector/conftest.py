@@ -57,6 +57,7 @@ def make_settings(tmp_path: Path, config: Path) -> MakeSettings:
             "venues": {"polymarket": quick | polymarket},
             "storage": {"bucket_minutes": 0.05, "flush_seconds": 0.0, "heartbeat_seconds": 1.0},
             "universe": {"poll_seconds": 0.1},
+            "health": {"port": 0, "least_free_gib": 0.0},
             "mock": mock,
         }
         return load_settings(config, overrides).settings

@@ -188,6 +188,8 @@ async def test_a_dropped_connection_is_replaced_under_a_name_of_its_own(code: in
                 venue.faults.drop_connections(code)
             await until(lambda: len(sink.conns) == 3, "the third connection")
             assert feed.reconnects == 2
+            assert feed.endings == {f"closed_{code}": 2}
+            assert feed.heard is not None
     assert sink.conns == [f"polymarket-0.{n}" for n in (1, 2, 3)]
     assert sink.causes[:2] == [(f"closed_{code}", None)] * 2
     open_conns: set[str] = set()

@@ -89,6 +89,8 @@ def test_one_reading_leaves_nothing_behind_for_the_next(tmp_path: Path) -> None:
         ("[storage\n", r"settings\.toml: not valid TOML"),
         ("[mock]\nhttp_port = 70000", r"mock\.http_port: "),
         ("storage = 3", r"storage: "),
+        ("[health]\nhost = '0.0.0.0'", r"health: .*reached by others.*expose = true"),
+        ("[health]\nport = 70000", r"health\.port: "),
         ("[mock]\nspeed = 60.0", r"mock: .*epoch_ms"),
         ("[mock]\nstart_ms = 1", r"mock: .*epoch_ms"),
         ("[mock]\nepoch_ms = 1\nspeed = 0.0", r"mock\.speed: "),
@@ -212,3 +214,15 @@ def test_the_shipped_file_says_every_key_of_the_tree_and_no_other() -> None:
     unsaid = known - set(loaded.origins)
     # Kalshi's table leaves out what it would repeat of Polymarket's
     assert {key for key in unsaid if not key.startswith("venues.kalshi.")} == set()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
+def test_health_pages_stay_on_loopback(host: str) -> None:
+    assert load_settings(None, {"health": {"host": host}}).settings.health.host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "localhost.example", ""])  # noqa: S104
+def test_others_reach_health_pages_only_where_that_is_said(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="can be reached by others"):
+        load_settings(None, {"health": {"host": host}})
+    assert load_settings(None, {"health": {"host": host, "expose": True}}).settings.health.expose

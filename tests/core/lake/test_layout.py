@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from surveillance_core.lake.layout import (
     bucket_file,
+    collector_health_file,
+    collector_holder_file,
+    collector_lock_file,
     day_file,
     manifest_segment,
+    parse_collector_shard,
     parse_day,
     universe_file,
 )
@@ -80,3 +84,13 @@ def test_a_days_directory_reads_back(day: date) -> None:
 @pytest.mark.parametrize("name", ["", "date=", "date=2026-13-01", "2026-09-01", "date=today"])
 def test_what_is_no_days_directory_is_none(name: str) -> None:
     assert parse_day(name) is None
+
+
+def test_a_shards_holder_is_told_from_its_other_files() -> None:
+    names = [collector_lock_file("s0"), collector_holder_file("s0"), collector_health_file("s0")]
+    assert len(set(names)) == 3
+    assert [parse_collector_shard(name) for name in names] == [None, "s0", None]
+    assert parse_collector_shard("collector-s0.json\n") is None
+    for name_file in (collector_lock_file, collector_holder_file, collector_health_file):
+        with pytest.raises(ValueError, match="not a writer's or shard's name"):
+            name_file("../x")

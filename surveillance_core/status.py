@@ -1,0 +1,105 @@
+"""What a running collector says of itself: its page ``/status.json``, and where to find it.
+
+The collector writes these and ``surveillance status`` reads them; nothing else is shared by the
+two. No field holds a setting, a credential or text that a venue wrote.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import msgspec
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a collector is not ready."""
+
+    code: str
+    venue: str = ""
+    """Empty where it concerns the whole process."""
+    what: str
+    since: datetime
+    next_step: str
+
+
+class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One market-data connection that holds assets."""
+
+    name: str
+    up: bool
+    assets: int
+    data_age_seconds: float | None
+    """Since data last came, pings aside; None before any has."""
+    reconnects: dict[str, int] = {}
+    """By cause."""
+
+
+class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the collection of one venue stands. Counts are since the start unless they say so."""
+
+    venue: str
+    seconds: float
+    universe: date | None
+    """Day of the universe in use; None while there is none."""
+    universe_age_seconds: float | None
+    markets: int
+    """Followed now."""
+    books_expected: int
+    """Of them, those without a result."""
+    books: int
+    """Of them, those whose book stands."""
+    trusted: int
+    """Of them, those whose book can be relied on, as ``coverage`` will say."""
+    trust: dict[str, int]
+    """Standing books by what integrity checks found."""
+    frames: int
+    messages: dict[str, int]
+    rejected: dict[str, int]
+    rejected_not_kept: int
+    ignored: dict[str, int]
+    counts: dict[str, int]
+    hashes: dict[str, int]
+    connections: tuple[ConnectionStatus, ...]
+    rows_held: int
+    published: dict[str, int]
+    files: int
+    publish_failures: int
+    publish_failing: bool
+    """Whether the last attempt failed."""
+    engine_age_seconds: float | None
+    """Since time last passed in the engine; None before it first did."""
+    failed: str
+    """Kinds of error that end the collection; empty while there are none."""
+    stopping: bool
+
+
+class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The process itself."""
+
+    pid: int
+    version: str
+    origin: str
+    """Whether it collects real or simulated data."""
+    started: datetime
+    disk_free_bytes: int | None
+    """On the lake's file system; None where the lake is an object store."""
+    loop_lag_seconds: float
+    """The event loop's greatest lateness in the last minute."""
+    stopping: bool = False
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything, with the verdict."""
+
+    at: datetime
+    ready: bool
+    reasons: tuple[Reason, ...]
+    process: ProcessStatus
+    venues: tuple[VenueStatus, ...]
+
+
+class HealthAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a collector's health pages are; kept in the lake's state directory while it runs."""
+
+    url: str
+    pid: int
