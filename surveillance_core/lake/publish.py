@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -121,8 +121,20 @@ def publish_rows(
     writer: str,
     time_column: str | None = None,
     journal: tuple[int, int] | None = None,
+    compression_level: int = COMPRESSION_LEVEL,
+    replaces: tuple[str, ...] = (),
+    check: Callable[[Path], None] | None = None,
 ) -> ManifestEntry:
     """Publish rows as one Parquet file under ``path`` and list it; returns the entry.
+
+    Parameters
+    ----------
+    time_column
+        The column whose range the entry states.
+    replaces
+        Paths of the files whose rows these are: they are out of force once this file is listed.
+    check
+        Called with the staged file before it becomes visible; what it raises stops that.
 
     Raises
     ------
@@ -137,15 +149,20 @@ def publish_rows(
             arrow,
             staged,
             compression="zstd",
-            compression_level=COMPRESSION_LEVEL,
+            compression_level=compression_level,
             use_dictionary=list(table.ids),  # pyright: ignore[reportArgumentType] (stub says bool)
             write_page_checksum=True,
         )
         found = pq.read_metadata(staged).num_rows
         if found != arrow.num_rows:
             raise PublishError(f"{path}: wrote {arrow.num_rows} rows, the file holds {found}")
+        if check is not None:
+            check(staged)
         first, last = _time_range(arrow, time_column)
-        entry = _entry(staged, table.name, path, arrow.num_rows, first, last, journal)
+        entry = msgspec.structs.replace(
+            _entry(staged, table.name, path, arrow.num_rows, first, last, journal),
+            replaces=replaces,
+        )
         lake.store.publish_file(staged, path)
         append_entry(lake.store, venue, day, writer, entry)
     return entry

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from surveillance_core.lake.layout import (
     bucket_file,
+    compacted_file,
     day_file,
+    is_compacted,
     manifest_segment,
     parse_day,
+    parse_hour,
     universe_file,
 )
 from surveillance_core.lake.schemas import SNAPSHOTS, STATS, TRADES
@@ -80,3 +83,35 @@ def test_a_days_directory_reads_back(day: date) -> None:
 @pytest.mark.parametrize("name", ["", "date=", "date=2026-13-01", "2026-09-01", "date=today"])
 def test_what_is_no_days_directory_is_none(name: str) -> None:
     assert parse_day(name) is None
+
+
+def test_a_compacted_file_is_named_as_a_bucket_part_of_its_hour() -> None:
+    hour = BUCKET.replace(minute=0)
+    path = compacted_file(SNAPSHOTS, POLYMARKET, hour, "0123abcd", 10, 255)
+    assert path == (
+        "orderbook_snapshots/venue=polymarket/date=2026-09-01/hour=13/"
+        "snapshots_2026-09-01T13-00_compacted-0123abcd_a-ff.parquet"
+    )
+    assert is_compacted(path)
+    assert not is_compacted(bucket_file(SNAPSHOTS, POLYMARKET, BUCKET, "s0", 10, 255))
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_the_hour_of_a_file_reads_back(moment: datetime) -> None:
+    path = bucket_file(TRADES, POLYMARKET, moment, "s0", 0, 1)
+    assert parse_hour(path) == moment.replace(minute=0, second=0, microsecond=0)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "stats/venue=polymarket/date=2026-09-01/stats.parquet",
+        "trades/venue=polymarket/date=2026-09-01/hour=24/a.parquet",
+        "trades/venue=polymarket/date=2026-13-01/hour=01/a.parquet",
+        "trades/venue=polymarket/date=2026-09-01/hour=01/",
+        "trades/a.parquet",
+        "",
+    ],
+)
+def test_what_is_no_hours_file_has_no_hour(path: str) -> None:
+    assert parse_hour(path) is None
