@@ -26,7 +26,9 @@ def _json(*arguments: str, code: int = 0) -> object:
     return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("command", ["demo", "scan", "collect", "simulate", "summarize", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["demo", "scan", "collect", "simulate", "summarize", "doctor", "compact"]
+)
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0
