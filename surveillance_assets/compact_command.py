@@ -99,32 +99,34 @@ def _show(rows: Sequence[CompactionRow], *, dry_run: bool) -> None:
         console.print("nothing to compact")
         return
     table = RichTable(title="would be compacted" if dry_run else "compacted")
-    for name in ("date", "venue", "hours", "files", "bytes", "bytes a snapshot", "deleted", "kept"):
+    for name in ("date", "venue", "hours", "files", "kB", "B/snapshot"):
         table.add_column(name, no_wrap=True)
     for row in rows:
         parts = row.tables.values()
-        files = sum(p.files for p in parts), [p.files_after for p in parts]
-        sizes = sum(p.bytes for p in parts), [p.bytes_after for p in parts]
         table.add_row(
             row.date,
             row.venue,
             f"{row.hours:,}",
-            _change(*files),
-            _change(*sizes),
+            _change(sum(p.files for p in parts), [p.files_after for p in parts]),
+            _change(sum(p.bytes for p in parts), [p.bytes_after for p in parts], 1_000),
             _bytes_a_row(row),
-            f"{row.removed_files:,}",
-            f"{row.waiting_files:,}",
         )
     console.print(table)
+    console.print(
+        f"replaced files: {sum(row.removed_files for row in rows):,} "
+        f"{'would be ' if dry_run else ''}deleted, "
+        f"{sum(row.waiting_files for row in rows):,} kept for their grace period"
+    )
     for line in [line for row in rows for line in row.damaged]:
         errors.print(
             f"left as it is: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
         )
 
 
-def _change(before: int, after: Sequence[int | None]) -> str:
+def _change(before: int, after: Sequence[int | None], unit: int = 1) -> str:
     known = [count for count in after if count is not None]
-    return f"{before:,} → {sum(known):,}" if known else f"{before:,}"
+    figures = [before, sum(known)] if known else [before]
+    return " → ".join(f"{round(figure / unit):,}" for figure in figures)
 
 
 def _bytes_a_row(row: CompactionRow) -> str:

@@ -40,14 +40,16 @@ from surveillance_core.lake.manifest import (
     append_entries,
     read_manifest,
 )
-from surveillance_core.lake.publish import Lake, publish_rows
+from surveillance_core.lake.publish import Lake, parquet_options, publish_written
 from surveillance_core.lake.read import Damage, damage_of, read_listed
 from surveillance_core.lake.schemas import Table
 from surveillance_core.markets import Venue
 
 WRITER = "compaction"
 """Name of the manifest segment that compaction appends to."""
-COMPRESSION_LEVEL = 12
+COMPRESSION_LEVEL = 9
+ROW_GROUP = 50_000
+"""Rows sorted and written at a time."""
 
 
 def utc_now() -> datetime:
@@ -138,8 +140,6 @@ def merge_hour(lake: Lake, merge: HourMerge) -> MergedHour:
     ------
     PublishError
         If it could not be written, or does not hold the rows of its inputs.
-    SchemaError
-        If the rows break the table's contract.
     """
     _delete_strays(lake, merge)
     left: list[Damage] = []
@@ -161,41 +161,53 @@ def merge_hour(lake: Lake, merge: HourMerge) -> MergedHour:
         return MergedHour(merge, (), None, tuple(left))
     rows = pa.concat_tables([table for _, table in used])
     used.clear()
-    entry = publish_rows(
+    first_us, last_us = _time_range(merge, rows)
+    entry = publish_written(
         lake,
         merge.table,
-        _path_of(merge, inputs, rows),
+        compacted_file(merge.table, merge.venue, merge.hour, _digest_of(inputs), first_us, last_us),
         merge.venue,
         merge.day,
-        rows,
+        lambda staged: _write_sorted(merge.table, rows, staged),
         writer=WRITER,
-        time_column=_time_column(merge.table),
-        compression_level=COMPRESSION_LEVEL,
+        rows=rows.num_rows,
+        first_us=first_us,
+        last_us=last_us,
         replaces=tuple(entry.path for entry in inputs),
-        check=lambda staged: refuse_other_rows(merge.table, rows, staged),
     )
     return MergedHour(merge, inputs, entry, tuple(left))
 
 
-def refuse_other_rows(table: Table, rows: pa.Table, path: Path) -> None:
-    """Refuse a file that is not these rows, each as often as here, in the table's order.
+def _write_sorted(table: Table, rows: pa.Table, path: Path) -> None:
+    """Write the rows in the table's order, and prove it."""
+    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in table.sort_by])
+    options = parquet_options(table, COMPRESSION_LEVEL)
+    with pq.ParquetWriter(path, table.arrow, **options) as file:
+        # a slice at a time: the hour is in memory once already
+        for start in range(0, rows.num_rows, ROW_GROUP):
+            file.write_table(rows.take(order.slice(start, ROW_GROUP)))
+    refuse_other_rows(table, rows, order, path)
 
-    No hash is relied on. A stable sort says where in the file each row ought to be. These places
-    being distinct and as many as the file has rows, the file taken in their order is a reordering
-    of itself; and it has to equal the rows value for value, column by column.
+
+def refuse_other_rows(
+    table: Table, rows: pa.Table, order: pa.Array[Any] | pa.ChunkedArray[Any], path: Path
+) -> None:
+    """Refuse a file that is not these rows, each as often as here, in this order.
+
+    No hash is relied on. The inverse of the order says where in the file each row ought to be.
+    These places being distinct and as many as the file has rows, the file taken in their order is
+    a reordering of itself; and it has to equal the rows value for value, column by column.
 
     Raises
     ------
     PublishError
         Naming the column that differs.
     """
-    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in table.sort_by])
     place = pc.sort_indices(order)
     found = pq.read_metadata(path).num_rows
     if not found == rows.num_rows == len(pc.unique(place)):
         raise PublishError(f"{path.name}: {found} rows written of {rows.num_rows}")
     for column in table.columns:
-        # a column at a time: the whole hour is in memory once already
         written = pq.read_table(path, columns=[column.name], page_checksum_verification=True)
         if not written.column(column.name).take(place).equals(rows.column(column.name)):
             raise PublishError(f"{path.name}: {column.name} is not what the inputs hold")
@@ -250,26 +262,21 @@ def _fitting(table: Table, rows: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=table.arrow)
 
 
-def _time_column(table: Table) -> str:
-    """The time by which a collected table is sorted within an outcome, and named in its files."""
-    return table.sort_by[-1]
-
-
-def _path_of(merge: HourMerge, inputs: Iterable[ManifestEntry], rows: pa.Table) -> str:
+def _digest_of(inputs: Iterable[ManifestEntry]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for entry in sorted(inputs, key=lambda entry: entry.path):
         digest.update(f"{entry.path} {entry.digest}\n".encode())
-    bounds = pc.min_max(rows.column(_time_column(merge.table)).cast(pa.int64()))
-    hour_us = int(merge.hour.timestamp() * 1_000_000)
-    first, last = (bounds[name].as_py() for name in ("min", "max"))
-    return compacted_file(
-        merge.table,
-        merge.venue,
-        merge.hour,
-        digest.hexdigest(),
-        hour_us if first is None else first,
-        hour_us if last is None else last,
-    )
+    return digest.hexdigest()
+
+
+def _time_range(merge: HourMerge, rows: pa.Table) -> tuple[int, int]:
+    """First and last time of the rows; without any, the start of the hour."""
+    # collected tables are sorted by outcome, then time
+    times = rows.column(merge.table.sort_by[-1]).cast(pa.int64())
+    if not rows.num_rows:
+        times = pa.chunked_array([[int(merge.hour.timestamp() * 1_000_000)]], type=pa.int64())
+    bounds = pc.min_max(times)
+    return bounds["min"].as_py(), bounds["max"].as_py()
 
 
 def _delete_strays(lake: Lake, merge: HourMerge) -> None:

@@ -121,20 +121,8 @@ def publish_rows(
     writer: str,
     time_column: str | None = None,
     journal: tuple[int, int] | None = None,
-    compression_level: int = COMPRESSION_LEVEL,
-    replaces: tuple[str, ...] = (),
-    check: Callable[[Path], None] | None = None,
 ) -> ManifestEntry:
     """Publish rows as one Parquet file under ``path`` and list it; returns the entry.
-
-    Parameters
-    ----------
-    time_column
-        The column whose range the entry states.
-    replaces
-        Paths of the files whose rows these are: they are out of force once this file is listed.
-    check
-        Called with the staged file before it becomes visible; what it raises stops that.
 
     Raises
     ------
@@ -144,28 +132,76 @@ def publish_rows(
         If the file could not be written and checked; nothing of it is visible.
     """
     arrow = _fitted(table, rows)
+
+    def write(staged: Path) -> None:
+        pq.write_table(arrow, staged, **parquet_options(table, COMPRESSION_LEVEL))
+
+    first, last = _time_range(arrow, time_column)
+    return publish_written(
+        lake,
+        table,
+        path,
+        venue,
+        day,
+        write,
+        writer=writer,
+        rows=arrow.num_rows,
+        first_us=first,
+        last_us=last,
+        journal=journal,
+    )
+
+
+def publish_written(
+    lake: Lake,
+    table: Table,
+    path: str,
+    venue: Venue,
+    day: date,
+    write: Callable[[Path], None],
+    *,
+    writer: str,
+    rows: int,
+    first_us: int | None,
+    last_us: int | None,
+    journal: tuple[int, int] | None = None,
+    replaces: tuple[str, ...] = (),
+) -> ManifestEntry:
+    """Publish the file of ``rows`` rows that ``write`` writes to the place it is given, as above.
+
+    Parameters
+    ----------
+    write
+        What it raises stops the publication: nothing of the file is visible.
+    replaces
+        Paths of the files whose rows these are: they are out of force once this file is listed.
+
+    Raises
+    ------
+    PublishError
+        If the file could not be written and checked; nothing of it is visible.
+    """
     with _publishing(lake.store, path, ".parquet") as staged:
-        pq.write_table(
-            arrow,
-            staged,
-            compression="zstd",
-            compression_level=compression_level,
-            use_dictionary=list(table.ids),  # pyright: ignore[reportArgumentType] (stub says bool)
-            write_page_checksum=True,
-        )
+        write(staged)
         found = pq.read_metadata(staged).num_rows
-        if found != arrow.num_rows:
-            raise PublishError(f"{path}: wrote {arrow.num_rows} rows, the file holds {found}")
-        if check is not None:
-            check(staged)
-        first, last = _time_range(arrow, time_column)
+        if found != rows:
+            raise PublishError(f"{path}: wrote {rows} rows, the file holds {found}")
         entry = msgspec.structs.replace(
-            _entry(staged, table.name, path, arrow.num_rows, first, last, journal),
-            replaces=replaces,
+            _entry(staged, table.name, path, rows, first_us, last_us, journal), replaces=replaces
         )
         lake.store.publish_file(staged, path)
         append_entry(lake.store, venue, day, writer, entry)
     return entry
+
+
+def parquet_options(table: Table, compression_level: int) -> dict[str, Any]:
+    """How files of a table are written: zstd, page checksums, dictionaries for ids alone."""
+    return {
+        "compression": "zstd",
+        "compression_level": compression_level,
+        "use_dictionary": list(table.ids),
+        "write_page_checksum": True,
+    }
 
 
 def publish_day(

@@ -166,7 +166,7 @@ def test_an_hour_that_cannot_be_compacted_fails_the_command_after_the_others(
 ) -> None:
     for hour in (3, 4):
         publish(hour=hour)
-    write_table, calls = pq.write_table, list[int]()
+    write_table, calls = pq.ParquetWriter.write_table, list[int]()
 
     def failing(*arguments: Any, **options: Any) -> None:
         calls.append(1)
@@ -174,7 +174,7 @@ def test_an_hour_that_cannot_be_compacted_fails_the_command_after_the_others(
             raise OSError(28, "No space left on device")
         write_table(*arguments, **options)
 
-    monkeypatch.setattr(pq, "write_table", failing)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", failing)
     [row], said = _compact(lake, "--all-venues", code=1)
     assert row["hours"] == 1
     assert "trades polymarket 2026-09-01 03:00" in row["failed"][0]
@@ -192,7 +192,7 @@ def test_an_interrupt_leaves_every_row_readable(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pq, "write_table", interrupted)
+        patch.setattr(pq.ParquetWriter, "write_table", interrupted)
         _, said = _compact(lake, "--all-venues", code=1)
     assert "interrupted" in said
     assert scan_table(lake, TRADES, Venue.POLYMARKET, [DAY]).rows == 30

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -239,7 +240,7 @@ def test_what_a_collector_publishes_during_a_merge_is_neither_lost_nor_read_twic
 ) -> None:
     _collect(lake)
     late = [_book(_us(NOON) + n, "o1", Random(n)) for n in range(4)]
-    write_table, calls = pq.write_table, itertools.count()
+    write_table, calls = pq.ParquetWriter.write_table, itertools.count()
 
     def meanwhile(*arguments: Any, **options: Any) -> None:
         if next(calls) == 0:
@@ -247,7 +248,7 @@ def test_what_a_collector_publishes_during_a_merge_is_neither_lost_nor_read_twic
         write_table(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pq, "write_table", meanwhile)
+        patch.setattr(pq.ParquetWriter, "write_table", meanwhile)
         _compact(lake)
     assert sum(_read(lake).values()) == 3 * 13 + 4
     assert len(read_manifest(lake.store, POLYMARKET, DAY).files(SNAPSHOTS.name)) == 2
@@ -332,11 +333,11 @@ def test_a_column_that_did_not_exist_yet_is_null(
 
 
 def _corrupting(change: Callable[[pa.Table], pa.Table]) -> Callable[..., None]:
-    write_table = pq.write_table
+    write_table = pq.ParquetWriter.write_table
 
-    def writing(rows: pa.Table, *arguments: Any, **options: Any) -> None:
+    def writing(file: pq.ParquetWriter, rows: pa.Table, *arguments: Any) -> None:
         snapshots = "best_bid_px" in rows.column_names
-        write_table(change(rows) if snapshots else rows, *arguments, **options)
+        write_table(file, change(rows) if snapshots else rows, *arguments)
 
     return writing
 
@@ -366,7 +367,7 @@ def test_a_file_with_other_rows_never_becomes_visible(
     _collect(lake)
     files, rows = _files(lake), _read(lake)
     with monkeypatch.context() as patch:
-        patch.setattr(pq, "write_table", _corrupting(change))
+        patch.setattr(pq.ParquetWriter, "write_table", _corrupting(change))
         done = _compact(lake)
     assert done.failed
     assert "orderbook_snapshots polymarket 2026-09-01 12:00" in done.failed[0]
@@ -389,6 +390,11 @@ def _coverage(rows: list[tuple[int, str, str | None]]) -> pa.Table:
     return rows_to_table(COVERAGE, [("m", o, at, 9, "trusted", cause) for at, o, cause in rows])
 
 
+def _order(rows: list[tuple[int, str, str | None]]) -> Any:
+    keys = [(name, "ascending") for name in COVERAGE.sort_by]
+    return pc.sort_indices(_coverage(rows), sort_keys=keys)
+
+
 @given(SMALL_ROWS, SMALL_ROWS)
 def test_no_file_passes_that_holds_other_rows(
     tmp_path_factory: pytest.TempPathFactory,
@@ -396,12 +402,19 @@ def test_no_file_passes_that_holds_other_rows(
     two: list[tuple[int, str, str | None]],
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "rows.parquet"
-    order = [(name, "ascending") for name in COVERAGE.sort_by]
-    pq.write_table(_coverage(one).sort_by(order), path)
-    refuse_other_rows(COVERAGE, _coverage(one), path)
+    pq.write_table(_coverage(one).take(_order(one)), path)
+    refuse_other_rows(COVERAGE, _coverage(one), _order(one), path)
     if Counter(one) != Counter(two):
-        with pytest.raises(PublishError):
-            refuse_other_rows(COVERAGE, _coverage(two), path)
+        for order in (_order(one), _order(two)):
+            with pytest.raises((PublishError, pa.ArrowInvalid)):
+                refuse_other_rows(COVERAGE, _coverage(two), order, path)
+
+
+def test_an_order_that_names_a_row_twice_proves_nothing(tmp_path: Path) -> None:
+    rows: list[tuple[int, str, str | None]] = [(0, "a", "x"), (0, "a", "x")]
+    pq.write_table(_coverage(rows), tmp_path / "rows.parquet")
+    with pytest.raises(PublishError):
+        refuse_other_rows(COVERAGE, _coverage(rows), pa.array([0]), tmp_path / "rows.parquet")
 
 
 FLOATS = st.none() | st.floats(allow_nan=False, width=64)

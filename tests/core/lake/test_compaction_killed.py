@@ -57,7 +57,7 @@ class Machine:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         for owner, name in (
-            (pq, "write_table"), (os, "fsync"), (Path, "replace"), (Path, "unlink"),
+            (pq.ParquetWriter, "write_table"), (os, "fsync"), (Path, "replace"), (Path, "unlink"),
             (LocalStore, "append_line"),
         ):  # fmt: skip
             patch.setattr(owner, name, self._counted(name, getattr(owner, name)))
@@ -199,7 +199,7 @@ def test_an_operation_that_fails_is_reported_and_done_by_the_next_run(
     lake = Lake(str(collected))
     rows = _rows(lake)
     owner: Any = {
-        "write_table": pq, "fsync": os, "append_line": LocalStore
+        "write_table": pq.ParquetWriter, "fsync": os, "append_line": LocalStore
     }.get(name, Path)  # fmt: skip
     call = getattr(owner, name)
 
