@@ -102,7 +102,9 @@ def compact_venues(
             "another compaction is at work here",
             "Wait until it has ended; it does what this one would.",
         ),
-        Progress(*columns, console=errors, transient=True) as progress,
+        Progress(
+            *columns, console=errors, transient=True, disable=not errors.is_terminal
+        ) as progress,
     ):
         planned = [] if delete_only else days
         total = sum(len(_planned(lake, *venue_day, clock(), margin)) for venue_day in planned)

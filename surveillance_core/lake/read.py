@@ -126,7 +126,8 @@ def _sound_files(
             continue
         if not quarantine:
             return _ListedFiles(manifest, sound, damaged)
-        found = [damage for damage in damaged if damage not in taken_out]
+        known = {damage.entry.path for damage in taken_out}
+        found = [damage for damage in damaged if damage.entry.path not in known]
         if not found:
             return _ListedFiles(manifest, sound, taken_out)
         for damage in found:
