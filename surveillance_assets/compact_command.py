@@ -99,7 +99,7 @@ def _show(rows: Sequence[CompactionRow], *, dry_run: bool) -> None:
         console.print("nothing to compact")
         return
     table = RichTable(title="would be compacted" if dry_run else "compacted")
-    for name in ("date", "venue", "table hours", "files", "kB", "B/snapshot"):
+    for name in ("date", "venue", "hours", "files", "kB", "B/snapshot"):
         table.add_column(name, no_wrap=True)
     for row in rows:
         parts = row.tables.values()

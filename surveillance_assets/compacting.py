@@ -9,7 +9,7 @@ import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from surveillance_core.command_line import CommandFailed, errors
-from surveillance_core.lake.compaction import CompactedDay, compact_day, utc_now
+from surveillance_core.lake.compaction import WRITER, CompactedDay, compact_day, utc_now
 from surveillance_core.lake.compaction_plan import (
     HourMerge,
     plan_merges,
@@ -18,7 +18,7 @@ from surveillance_core.lake.compaction_plan import (
 )
 from surveillance_core.lake.layout import LAKE_RECORD
 from surveillance_core.lake.manifest import ManifestEntry, manifest_days, read_manifest
-from surveillance_core.lake.publish import Lake
+from surveillance_core.lake.publish import Lake, clear_staging
 from surveillance_core.lake.schemas import SNAPSHOTS
 from surveillance_core.locks import process_lock
 from surveillance_core.markets import Venue
@@ -106,6 +106,7 @@ def compact_venues(
             *columns, console=errors, transient=True, disable=not errors.is_terminal
         ) as progress,
     ):
+        clear_staging(lake.store, WRITER)
         planned = [] if delete_only else days
         total = sum(len(_planned(lake, *venue_day, clock(), margin)) for venue_day in planned)
         task = progress.add_task("compacting", total=total)

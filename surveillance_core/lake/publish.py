@@ -181,7 +181,7 @@ def publish_written(
     PublishError
         If the file could not be written and checked; nothing of it is visible.
     """
-    with _publishing(lake.store, path, ".parquet") as staged:
+    with _publishing(lake.store, path, ".parquet", writer) as staged:
         write(staged)
         found = pq.read_metadata(staged).num_rows
         if found != rows:
@@ -192,6 +192,12 @@ def publish_written(
         lake.store.publish_file(staged, path)
         append_entry(lake.store, venue, day, writer, entry)
     return entry
+
+
+def clear_staging(store: Store, writer: str) -> None:
+    """Delete what a writer that died was writing; for its successor, which holds its lock."""
+    for left in store.staging().glob(f"{writer}_*"):
+        left.unlink(missing_ok=True)
 
 
 def parquet_options(table: Table, compression_level: int) -> dict[str, Any]:
@@ -288,11 +294,11 @@ def file_digest(content: bytes) -> str:
 
 
 @contextmanager
-def _publishing(store: Store, path: str, suffix: str = "") -> Generator[Path]:
+def _publishing(store: Store, path: str, suffix: str = "", writer: str = "") -> Generator[Path]:
     """A place to stage what will be ``path``, gone afterwards; failures as ``PublishError``."""
     staged: Path | None = None
     try:
-        staged = store.staging() / f"{uuid4().hex}{suffix}"
+        staged = store.staging() / f"{writer}_{uuid4().hex}{suffix}"
         yield staged
     except (OSError, pa.ArrowException) as error:
         raise PublishError(f"{store.root}/{path}: {error}") from error

@@ -199,7 +199,19 @@ def test_an_interrupt_leaves_every_row_readable(
     assert not list(lake.store.staging().iterdir())
 
 
-def test_the_configured_margin_and_grace_are_used(lake: Lake, publish: Publish) -> None:
+def test_what_a_killed_compaction_was_writing_is_cleared_away_and_nothing_else(
+    lake: Lake, publish: Publish
+) -> None:
+    publish()
+    own = lake.store.staging() / "compaction_00ff.parquet"
+    others = lake.store.staging() / "collector-0_00ff.parquet"
+    own.touch()
+    others.touch()
+    _compact(lake, "--all-venues")
+    assert list(lake.store.staging().iterdir()) == [others]
+
+
+def test_an_hour_is_left_until_the_margin_is_over(lake: Lake, publish: Publish) -> None:
     publish()
     now = datetime(2026, 9, 1, 5, tzinfo=UTC)
     options: dict[str, Any] = {"grace": timedelta(), "clock": lambda: now}
