@@ -8,6 +8,7 @@ import sys
 import msgspec
 
 from benchmarks import (
+    compaction,
     daily_statistics,
     decoding,
     kalshi_decoding,
@@ -25,6 +26,7 @@ WORKLOADS = {
         kalshi_decoding,
         snapshots,
         publishing,
+        compaction,
         daily_statistics,
         universe,
         simulated_venue,

@@ -7,7 +7,7 @@ builds a Polars frame from the lists and writes Parquet, with no promise at all.
 
 Bounds: 50,000 snapshots per CPU-second where raw float64 reached 1.6 million on the reference
 machine, so 1/32 of the raw dump; half of the 137 bytes a snapshot of the original layout on the
-same kind of data. The bound of 50 bytes belongs to compacted files and is not measured here. The
+same kind of data. The bound of 50 bytes belongs to compacted files: see ``compaction``. The
 event log's 14 bytes are the limit: changes instead of books.
 """
 
@@ -112,12 +112,12 @@ def measure(scale: Scale) -> Iterator[TableRow]:
     )
 
 
-def snapshot_rows(markets: int) -> list[Row]:
-    """Rows as the collector makes them, in the order of time."""
+def snapshot_rows(markets: int, snapshots: int = _SNAPSHOTS) -> list[Row]:
+    """Rows as the collector makes them, in the order of time: so many of each market."""
     rng = Random(5)
     states = [_state(rng) for _ in range(markets)]
     rows: list[Row] = []
-    for number in range(_SNAPSHOTS):
+    for number in range(snapshots):
         now_us = int(_START.timestamp() * 1e6) + number * _EVERY_US
         for state in states:
             at_ns = (now_us + rng.randrange(1_000)) * 1_000

@@ -16,6 +16,7 @@ import msgspec
 import typer
 from rich.table import Table as RichTable
 
+from surveillance_assets.compact_command import compact
 from surveillance_assets.instance import instance_environment
 from surveillance_core.command_line import (
     CommandFailed,
@@ -445,6 +446,9 @@ def doctor(
             console.print(verdicts)
         if any(finding.verdict == "failed" for finding in findings):
             raise CommandFailed("something needs mending; see the next steps above")
+
+
+app.command()(compact)
 
 
 def main() -> None:

@@ -47,6 +47,12 @@ class Share:
             raise ValueError(f"no shard {index} of {count}: they are counted from 0")
         return cls(int(index), int(count))
 
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """The shard of a ``name``; any other text is the whole, undivided."""
+        index, _, count = name.partition("of")
+        return cls(int(index), int(count)) if count.isdecimal() and index.isdecimal() else cls()
+
     @property
     def name(self) -> str:
         """In file names, logs and locks."""

@@ -240,6 +240,13 @@ class OrchestrationSettings(_Table):
     liveness_minutes: float = Field(default=15.0, gt=0.0)
 
 
+class CompactionSettings(_Table):
+    """``[compaction]``: when hours become one file, and how long the files before it stay."""
+
+    margin_minutes: float = Field(default=60.0, ge=0.0)
+    grace_hours: float = Field(default=24.0, ge=0.0)
+
+
 class _TomlSource(PydanticBaseSettingsSource):
     """The parsed file, already read, as the lowest source."""
 
@@ -276,6 +283,7 @@ class Settings(BaseSettings):
     universe: UniverseSettings = UniverseSettings()
     health: HealthSettings = HealthSettings()
     orchestration: OrchestrationSettings = OrchestrationSettings()
+    compaction: CompactionSettings = CompactionSettings()
 
     @classmethod
     def settings_customise_sources(

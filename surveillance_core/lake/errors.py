@@ -1,6 +1,7 @@
 """What can go wrong with a lake.
 
 LakeError
+ ├── DamagedError    a listed file is not what was published
  ├── OriginError     real and simulated data would meet in one lake
  ├── PublishError    a file could not be published; nothing of it is visible
  └── SchemaError     rows do not fit the table they are meant for
@@ -9,6 +10,10 @@ LakeError
 
 class LakeError(Exception):
     """Base of the lake's errors."""
+
+
+class DamagedError(LakeError):
+    """A listed file cannot be read, or is not what was published; says in what way."""
 
 
 class OriginError(LakeError):

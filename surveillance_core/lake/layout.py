@@ -18,12 +18,15 @@ LOCK_SUFFIX: Final = ".lock"
 STAGING_SUFFIX: Final = ".staging"
 QUARANTINE_SUFFIX: Final = ".quarantine"
 STATE_SUFFIX: Final = ".state"
+COMPACTED: Final = "compacted"
+"""Begins the name of what stands for a shard in compacted files; see ``compacted_file``."""
 SIMULATED_KEY: Final = "simulated-kalshi.pem"
 """In the state directory: what stands for a Kalshi key where the venues are simulated."""
 
 _FILE_STEM: Final = {"orderbook_snapshots": "snapshots"}
 _WRITER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _HOLDER: Final = re.compile(rf"collector-({_WRITER.pattern})\.json")
+_HOUR: Final = re.compile(r"/date=([0-9-]{10})/hour=([0-9]{2})/[^/]+")
 
 
 def day_dir(table: str, venue: Venue, day: date) -> str:
@@ -51,6 +54,23 @@ def bucket_file(
     stem = _FILE_STEM.get(table.name, table.name)
     name = f"{stem}_{bucket:%Y-%m-%dT%H-%M}_{_checked(shard)}_{first_us:x}-{last_us:x}.parquet"
     return f"{hour_dir(table.name, venue, bucket)}/{name}"
+
+
+def compacted_file(
+    table: Table, venue: Venue, hour: datetime, inputs: str, first_us: int, last_us: int
+) -> str:
+    """Path of the file that holds an hour's rows once they are compacted.
+
+    Named as a bucket part that starts with the hour, so that what matches those matches it.
+    ``inputs`` is a hexadecimal digest of the files it replaces: the same files always give the
+    same name, and no two sets of files the same.
+    """
+    return bucket_file(table, venue, hour, f"{COMPACTED}-{inputs}", first_us, last_us)
+
+
+def is_compacted(path: str) -> bool:
+    """Whether a path is one that ``compacted_file`` gives."""
+    return f"_{COMPACTED}-" in path.rpartition("/")[2]
 
 
 def day_file(table: Table, venue: Venue, day: date) -> str:
@@ -118,6 +138,17 @@ def parse_collector_shard(name: str) -> str | None:
     """The shard whose holder a file of the state directory names, None for any other file."""
     found = _HOLDER.fullmatch(name)
     return found.group(1) if found else None
+
+
+def parse_hour(path: str) -> datetime | None:
+    """Start of the hour, UTC, of a file's ``…/date=D/hour=HH/name``, None for anything else."""
+    found = _HOUR.search(path)
+    if found is None:
+        return None
+    try:
+        return datetime.fromisoformat(f"{found[1]}T{found[2]}:00:00+00:00")
+    except ValueError:
+        return None
 
 
 def _checked(name: str) -> str:

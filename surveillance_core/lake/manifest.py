@@ -3,6 +3,10 @@
 One directory a venue-day, one segment a writer, one JSON line an operation. A later line about a
 path replaces an earlier one. A line that cannot be read is skipped and counted: it can only be the
 last one of a writer that died while writing it, and what it announced was never acknowledged.
+
+A line may publish a file that holds the rows of others (compaction): it puts the one in force and
+takes the others out of it. Being one line it counts whole or not at all, so that no reader sees
+those rows twice or misses them.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ class Operation(StrEnum):
     REPLACE = "replace"
     """About to replace a file in place: not in force, but what it announces may be found there."""
     RETIRE = "retire"
-    """Replaced by others with the same rows (compaction)."""
+    """Deleted; others hold its rows (compaction)."""
     QUARANTINE = "quarantine"
     """Failed a check and was taken out of the lake."""
 
@@ -53,6 +57,9 @@ class ManifestEntry(msgspec.Struct, frozen=True, kw_only=True):
     journal: tuple[int, int] | None = None
     """First and last journal position the rows come from, where there is a journal."""
     cause: str | None = None
+    replaces: tuple[str, ...] = ()
+    """Paths of the files whose rows this one holds; none of them is in force beside it. They are
+    again, as far as they are still there, once this one is quarantined."""
 
 
 class ManifestDay(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,19 +71,45 @@ class ManifestDay(msgspec.Struct, frozen=True, kw_only=True):
     """Files in force, by path."""
     quarantined: tuple[ManifestEntry, ...]
     damaged_lines: int
+    former: tuple[ManifestEntry, ...] = ()
+    """Files out of force because another holds their rows, by path: deleted where retired."""
 
     def files(self, table: str) -> list[ManifestEntry]:
         """Files in force of one table, by path."""
         return [entry for entry in self.entries if entry.table == table]
 
     def version(self, tables: Iterable[str]) -> str:
-        """Changes exactly when the files in force, or taken out, of these tables change."""
+        """Changes exactly when the files in force, or taken out, of these tables change.
+
+        A file that replaced others counts as those it replaced: the rows are the same.
+        """
         wanted = set(tables)
         digest = hashlib.blake2b(digest_size=8)
-        for entry in (*self.entries, *self.quarantined):
+        published = [
+            origin
+            for entry in self.entries
+            if entry.table in wanted
+            for origin in self._origins(entry)
+        ]
+        for entry in sorted(published, key=lambda origin: origin.path):
+            digest.update(f"{Operation.PUBLISH} {entry.path} {entry.digest}\n".encode())
+        for entry in self.quarantined:
             if entry.table in wanted:
                 digest.update(f"{entry.operation} {entry.path} {entry.digest}\n".encode())
         return digest.hexdigest()
+
+    def _origins(self, entry: ManifestEntry) -> list[ManifestEntry]:
+        """The files as first written whose rows a file holds: itself where it replaced none."""
+        former = {known.path: known for known in self.former} if entry.replaces else {}
+        origins: list[ManifestEntry] = []
+        open_entries = [entry]
+        while open_entries:
+            current = open_entries.pop()
+            if current.replaces:
+                open_entries.extend(former.pop(p) for p in current.replaces if p in former)
+            else:
+                origins.append(current)
+        return origins
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -85,7 +118,15 @@ _DECODER = msgspec.json.Decoder(ManifestEntry)
 
 def append_entry(store: Store, venue: Venue, day: date, writer: str, entry: ManifestEntry) -> None:
     """Record an operation durably in the writer's own segment."""
-    store.append_line(manifest_segment(venue, day, writer), _ENCODER.encode(entry) + b"\n")
+    append_entries(store, venue, day, writer, [entry])
+
+
+def append_entries(
+    store: Store, venue: Venue, day: date, writer: str, entries: Iterable[ManifestEntry]
+) -> None:
+    """Record operations of which, after a crash, any number from the first on may stand."""
+    lines = b"".join(_ENCODER.encode(entry) + b"\n" for entry in entries)
+    store.append_line(manifest_segment(venue, day, writer), lines)
 
 
 def read_manifest(store: Store, venue: Venue, day: date) -> ManifestDay:
@@ -113,12 +154,18 @@ def read_manifest(store: Store, venue: Venue, day: date) -> ManifestDay:
             if known is None or moment >= known[0]:
                 latest[entry.path] = (moment, entry)
     ordered = [latest[path][1] for path in sorted(latest)]
+    published = [e for e in ordered if e.operation is Operation.PUBLISH]
+    retired = [e for e in ordered if e.operation is Operation.RETIRE]
+    # a deleted file still keeps out what it replaced: its own rows live on in another
+    replaced = {path for entry in (*published, *retired) for path in entry.replaces}
+    former = [*(e for e in published if e.path in replaced), *retired]
     return ManifestDay(
         venue=venue,
         day=day,
-        entries=tuple(e for e in ordered if e.operation is Operation.PUBLISH),
+        entries=tuple(e for e in published if e.path not in replaced),
         quarantined=tuple(e for e in ordered if e.operation is Operation.QUARANTINE),
         damaged_lines=damaged,
+        former=tuple(sorted(former, key=lambda entry: entry.path)),
     )
 
 

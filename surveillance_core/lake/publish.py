@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -132,23 +132,82 @@ def publish_rows(
         If the file could not be written and checked; nothing of it is visible.
     """
     arrow = _fitted(table, rows)
-    with _publishing(lake.store, path, ".parquet") as staged:
-        pq.write_table(
-            arrow,
-            staged,
-            compression="zstd",
-            compression_level=COMPRESSION_LEVEL,
-            use_dictionary=list(table.ids),  # pyright: ignore[reportArgumentType] (stub says bool)
-            write_page_checksum=True,
-        )
+
+    def write(staged: Path) -> None:
+        pq.write_table(arrow, staged, **parquet_options(table, COMPRESSION_LEVEL))
+
+    first, last = _time_range(arrow, time_column)
+    return publish_written(
+        lake,
+        table,
+        path,
+        venue,
+        day,
+        write,
+        writer=writer,
+        rows=arrow.num_rows,
+        first_us=first,
+        last_us=last,
+        journal=journal,
+    )
+
+
+def publish_written(
+    lake: Lake,
+    table: Table,
+    path: str,
+    venue: Venue,
+    day: date,
+    write: Callable[[Path], None],
+    *,
+    writer: str,
+    rows: int,
+    first_us: int | None,
+    last_us: int | None,
+    journal: tuple[int, int] | None = None,
+    replaces: tuple[str, ...] = (),
+) -> ManifestEntry:
+    """Publish the file of ``rows`` rows that ``write`` writes to the place it is given, as above.
+
+    Parameters
+    ----------
+    write
+        What it raises stops the publication: nothing of the file is visible.
+    replaces
+        Paths of the files whose rows these are: they are out of force once this file is listed.
+
+    Raises
+    ------
+    PublishError
+        If the file could not be written and checked; nothing of it is visible.
+    """
+    with _publishing(lake.store, path, ".parquet", writer) as staged:
+        write(staged)
         found = pq.read_metadata(staged).num_rows
-        if found != arrow.num_rows:
-            raise PublishError(f"{path}: wrote {arrow.num_rows} rows, the file holds {found}")
-        first, last = _time_range(arrow, time_column)
-        entry = _entry(staged, table.name, path, arrow.num_rows, first, last, journal)
+        if found != rows:
+            raise PublishError(f"{path}: wrote {rows} rows, the file holds {found}")
+        entry = msgspec.structs.replace(
+            _entry(staged, table.name, path, rows, first_us, last_us, journal), replaces=replaces
+        )
         lake.store.publish_file(staged, path)
         append_entry(lake.store, venue, day, writer, entry)
     return entry
+
+
+def clear_staging(store: Store, writer: str) -> None:
+    """Delete what a writer that died was writing; for its successor, which holds its lock."""
+    for left in store.staging().glob(f"{writer}_*"):
+        left.unlink(missing_ok=True)
+
+
+def parquet_options(table: Table, compression_level: int) -> dict[str, Any]:
+    """How files of a table are written: zstd, page checksums, dictionaries for ids alone."""
+    return {
+        "compression": "zstd",
+        "compression_level": compression_level,
+        "use_dictionary": list(table.ids),
+        "write_page_checksum": True,
+    }
 
 
 def publish_day(
@@ -235,11 +294,11 @@ def file_digest(content: bytes) -> str:
 
 
 @contextmanager
-def _publishing(store: Store, path: str, suffix: str = "") -> Generator[Path]:
+def _publishing(store: Store, path: str, suffix: str = "", writer: str = "") -> Generator[Path]:
     """A place to stage what will be ``path``, gone afterwards; failures as ``PublishError``."""
     staged: Path | None = None
     try:
-        staged = store.staging() / f"{uuid4().hex}{suffix}"
+        staged = store.staging() / f"{writer}_{uuid4().hex}{suffix}"
         yield staged
     except (OSError, pa.ArrowException) as error:
         raise PublishError(f"{store.root}/{path}: {error}") from error

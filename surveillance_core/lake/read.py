@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from surveillance_core.lake.errors import DamagedError
 from surveillance_core.lake.layout import UNIVERSE, bucket_file, universe_file
 from surveillance_core.lake.manifest import (
     ManifestDay,
@@ -75,18 +76,11 @@ def scan_table(
     rows = 0
     versions: list[str] = []
     for day in sorted(days):
-        manifest = read_manifest(lake.store, venue, day)
-        for entry in manifest.files(table.name):
-            cause = damage_of(lake, entry)
-            if cause is not None:
-                damage = Damage(venue, day, entry, cause)
-                damaged.append(damage)
-                if quarantine:
-                    quarantine_file(lake, damage)
-                continue
-            paths.append(lake.store.scan_path(entry.path))
-            rows += entry.rows
-        versions.append(manifest.version([table.name]))
+        listed = _sound_files(lake, table, venue, day, quarantine=quarantine)
+        paths += [lake.store.scan_path(entry.path) for entry in listed.sound]
+        rows += sum(entry.rows for entry in listed.sound)
+        damaged += listed.damaged
+        versions.append(listed.manifest.version([table.name]))
     schema = table.polars
     frame = pl.LazyFrame(schema=schema)
     if paths:
@@ -102,35 +96,105 @@ def scan_table(
     return TableScan(frame, len(paths), rows, tuple(damaged), "-".join(versions))
 
 
+@dataclass(frozen=True)
+class _ListedFiles:
+    manifest: ManifestDay
+    sound: list[ManifestEntry]
+    damaged: list[Damage]
+
+
+def _sound_files(
+    lake: Lake, table: Table, venue: Venue, day: date, *, quarantine: bool
+) -> _ListedFiles:
+    """A day's files of the size they are listed with.
+
+    A file that fails may have been replaced, and deleted, since the manifest was read: it is
+    damaged only if the manifest still lists it. What a quarantine changes is read again too.
+    """
+    taken_out: list[Damage] = []
+    while True:
+        manifest = read_manifest(lake.store, venue, day)
+        files = manifest.files(table.name)
+        causes = {entry.path: damage_of(lake, entry) for entry in files}
+        damaged = [
+            Damage(venue, day, entry, cause)
+            for entry in files
+            if (cause := causes[entry.path]) is not None
+        ]
+        sound = [entry for entry in files if causes[entry.path] is None]
+        if damaged and read_manifest(lake.store, venue, day).files(table.name) != files:
+            continue
+        if not quarantine:
+            return _ListedFiles(manifest, sound, damaged)
+        known = {damage.entry.path for damage in taken_out}
+        found = [damage for damage in damaged if damage.entry.path not in known]
+        if not found:
+            return _ListedFiles(manifest, sound, taken_out)
+        for damage in found:
+            quarantine_file(lake, damage)
+        taken_out += found
+
+
 def damage_of(lake: Lake, entry: ManifestEntry, *, deep: bool = False) -> str | None:
     """Why a listed file cannot be used, None where it can.
 
     The size is compared always; ``deep`` reads the file, compares the digest and, for Parquet,
     decodes every page with its checksum.
     """
-    size = lake.store.size(entry.path)
-    if size is None:
-        return "listed in the manifest but missing"
-    if size != entry.bytes:
-        return f"{size} bytes where {entry.bytes} were published: the file was cut or replaced"
-    if not deep:
-        return None
-    content = lake.store.read_bytes(entry.path)
-    if file_digest(content) != entry.digest:
-        return "digest differs from the published one: the content was changed"
-    if entry.path.endswith(".parquet"):
-        try:
-            table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-        except (OSError, pa.ArrowException) as error:
-            return f"cannot be decoded: {error}"
-        if table.num_rows != entry.rows:
-            return f"{table.num_rows} rows where {entry.rows} were published"
+    try:
+        if not deep:
+            _check_size(entry, lake.store.size(entry.path))
+        elif entry.path.endswith(".parquet"):
+            read_listed(lake, entry)
+        else:
+            _listed_content(lake, entry)
+    except DamagedError as error:
+        return str(error)
     return None
+
+
+def read_listed(lake: Lake, entry: ManifestEntry) -> pa.Table:
+    """All rows of a listed Parquet file, as it holds them, once it has proved to be the one listed.
+
+    Raises
+    ------
+    DamagedError
+        If size, digest, a page's checksum or the number of rows is not as published.
+    """
+    content = _listed_content(lake, entry)
+    try:
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedError(f"cannot be decoded: {error}") from error
+    if table.num_rows != entry.rows:
+        raise DamagedError(f"{table.num_rows} rows where {entry.rows} were published")
+    return table
+
+
+def _listed_content(lake: Lake, entry: ManifestEntry) -> bytes:
+    _check_size(entry, lake.store.size(entry.path))
+    try:
+        content = lake.store.read_bytes(entry.path)
+    except OSError as error:
+        raise DamagedError(f"cannot be read: {error}") from error
+    if file_digest(content) != entry.digest:
+        raise DamagedError("digest differs from the published one: the content was changed")
+    return content
+
+
+def _check_size(entry: ManifestEntry, size: int | None) -> None:
+    if size is None:
+        raise DamagedError("listed in the manifest but missing")
+    if size != entry.bytes:
+        raise DamagedError(
+            f"{size} bytes where {entry.bytes} were published: the file was cut or replaced"
+        )
 
 
 def quarantine_file(lake: Lake, damage: Damage, *, writer: str = "quarantine") -> str:
     """Move a damaged file out of the lake and withdraw trust from the time it covered.
 
+    Trust stays where the files that it had replaced are still there: they are in force again.
     Returns where the file went.
     """
     entry = damage.entry
@@ -146,6 +210,8 @@ def quarantine_file(lake: Lake, damage: Damage, *, writer: str = "quarantine") -
             entry, operation=Operation.QUARANTINE, published_us=now_us, cause=damage.cause
         ),
     )
+    if entry.replaces and _replaced_are_back(lake, damage):
+        return target
     collected = {table.name for table in COLLECTED}
     if entry.table in collected and entry.first_us is not None and entry.last_us is not None:
         start, end = entry.first_us, entry.last_us + 1
@@ -164,6 +230,12 @@ def quarantine_file(lake: Lake, damage: Damage, *, writer: str = "quarantine") -
     return target
 
 
+def _replaced_are_back(lake: Lake, damage: Damage) -> bool:
+    manifest = read_manifest(lake.store, damage.venue, damage.day)
+    present = {e.path for e in manifest.files(damage.entry.table) if damage_of(lake, e) is None}
+    return present.issuperset(damage.entry.replaces)
+
+
 def verify_days(
     lake: Lake, venue: Venue, days: Sequence[date], *, deep: bool
 ) -> tuple[int, list[Damage], int]:
@@ -176,7 +248,7 @@ def verify_days(
         for entry in manifest.entries:
             checked += 1
             cause = damage_of(lake, entry, deep=deep)
-            if cause is not None:
+            if cause is not None and entry in read_manifest(lake.store, venue, day).entries:
                 damaged.append(Damage(venue, day, entry, cause))
     return checked, damaged, lines
 

@@ -11,6 +11,8 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -47,7 +49,7 @@ class Store(Protocol):
         ...
 
     def append_line(self, path: str, line: bytes) -> None:
-        """Add one line (newline included), durable on return. One writer a path."""
+        """Add a line or more (newlines included), durable on return. One writer a path."""
         ...
 
     def read_bytes(self, path: str) -> bytes:
@@ -64,6 +66,10 @@ class Store(Protocol):
 
     def quarantine(self, path: str) -> str:
         """Take a file out of the lake, keeping it; returns where it went."""
+        ...
+
+    def delete_files(self, paths: Iterable[str]) -> None:
+        """Remove files for good, durably on return; those that are not there count as removed."""
         ...
 
     def append_aside(self, path: str, line: bytes) -> None:
@@ -143,6 +149,14 @@ class LocalStore:
         shutil.move(self._root / path, target)
         return str(target)
 
+    def delete_files(self, paths: Iterable[str]) -> None:
+        targets = [self._root / path for path in paths]
+        for target in targets:
+            target.unlink(missing_ok=True)
+        for directory in {target.parent for target in targets}:
+            if directory.is_dir():
+                _fsync_dir(directory)
+
     def append_aside(self, path: str, line: bytes) -> None:
         _append_aside(Path(self.root + QUARANTINE_SUFFIX), path, line)
 
@@ -219,6 +233,11 @@ class S3Store:
         target = f"{self._prefix}{QUARANTINE_SUFFIX}/{path}"
         self._fs.move(self._key(path), target)
         return f"s3://{target}"
+
+    def delete_files(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            with suppress(FileNotFoundError):
+                self._fs.delete_file(self._key(path))
 
     def append_aside(self, path: str, line: bytes) -> None:
         _append_aside(self._local(QUARANTINE_SUFFIX), path, line)

@@ -28,7 +28,7 @@ def _json(*arguments: str, code: int = 0) -> object:
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "scan", "collect", "simulate", "summarize", "coverage", "status", "doctor"],
+    ["demo", "scan", "collect", "simulate", "summarize", "coverage", "status", "doctor", "compact"],
 )
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])

@@ -48,6 +48,12 @@ async def test_no_group_is_divided_and_no_market_is_left_out_or_held_twice() -> 
     assert Share().of(universe) == universe
 
 
+@given(st.integers(1, 50), st.data())
+def test_a_shard_is_known_by_its_name(count: int, data: st.DataObject) -> None:
+    share = Share(data.draw(st.integers(0, count - 1)), count)
+    assert Share.named(share.name) == share
+
+
 @pytest.mark.parametrize("text", ["", "1", "2/2", "0/0", "-1/2", "a/b", "1/2/3", "0/ 2", "½/2"])
 def test_what_is_no_shard_is_refused_with_how_to_write_one(text: str) -> None:
     with pytest.raises(ValueError, match=r"i/n|counted from 0"):

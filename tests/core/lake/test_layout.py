@@ -13,10 +13,13 @@ from surveillance_core.lake.layout import (
     collector_health_file,
     collector_holder_file,
     collector_lock_file,
+    compacted_file,
     day_file,
+    is_compacted,
     manifest_segment,
     parse_collector_shard,
     parse_day,
+    parse_hour,
     universe_file,
 )
 from surveillance_core.lake.schemas import SNAPSHOTS, STATS, TRADES
@@ -94,3 +97,35 @@ def test_a_shards_holder_is_told_from_its_other_files() -> None:
     for name_file in (collector_lock_file, collector_holder_file, collector_health_file):
         with pytest.raises(ValueError, match="not a writer's or shard's name"):
             name_file("../x")
+
+
+def test_a_compacted_file_is_named_as_a_bucket_part_of_its_hour() -> None:
+    hour = BUCKET.replace(minute=0)
+    path = compacted_file(SNAPSHOTS, POLYMARKET, hour, "0123abcd", 10, 255)
+    assert path == (
+        "orderbook_snapshots/venue=polymarket/date=2026-09-01/hour=13/"
+        "snapshots_2026-09-01T13-00_compacted-0123abcd_a-ff.parquet"
+    )
+    assert is_compacted(path)
+    assert not is_compacted(bucket_file(SNAPSHOTS, POLYMARKET, BUCKET, "s0", 10, 255))
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_the_hour_of_a_file_reads_back(moment: datetime) -> None:
+    path = bucket_file(TRADES, POLYMARKET, moment, "s0", 0, 1)
+    assert parse_hour(path) == moment.replace(minute=0, second=0, microsecond=0)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "stats/venue=polymarket/date=2026-09-01/stats.parquet",
+        "trades/venue=polymarket/date=2026-09-01/hour=24/a.parquet",
+        "trades/venue=polymarket/date=2026-13-01/hour=01/a.parquet",
+        "trades/venue=polymarket/date=2026-09-01/hour=01/",
+        "trades/a.parquet",
+        "",
+    ],
+)
+def test_what_is_no_hours_file_has_no_hour(path: str) -> None:
+    assert parse_hour(path) is None

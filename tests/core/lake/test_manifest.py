@@ -206,3 +206,81 @@ def test_the_version_is_of_the_tables_asked_for_and_not_of_the_time(
     assert _read(lake).version(["trades", "coverage"]) != before
     append("trades/a.parquet", at=4, operation=Operation.QUARANTINE)
     assert _read(lake).version(["trades"]) != before
+
+
+def _replacing(path: str, *replaces: str, **options: object) -> ManifestEntry:
+    return msgspec.structs.replace(_entry(path, **options), replaces=replaces)  # type: ignore[arg-type]
+
+
+def _append(lake: Lake, entry: ManifestEntry, writer: str = "compaction") -> ManifestEntry:
+    append_entry(lake.store, POLYMARKET, DAY, writer, entry)
+    return entry
+
+
+def test_one_line_puts_a_file_in_force_and_takes_out_those_it_replaces(
+    lake: Lake, append: Append
+) -> None:
+    parts = [append(f"trades/{name}.parquet", writer="z") for name in "ab"]
+    other = append("trades/c.parquet")
+    # whatever its clock says and whatever its segment is called
+    whole = _append(lake, _replacing("trades/ab.parquet", *(e.path for e in parts), at=-5))
+    assert _read(lake).entries == (whole, other)
+    assert _read(lake).former == tuple(parts)
+    append("trades/a.parquet", at=9, writer="z")
+    assert _read(lake).entries == (whole, other), "a writer that repeats itself adds no row twice"
+
+
+@pytest.mark.parametrize("kept", [0, 1, 40, -2])
+def test_of_a_torn_replacement_nothing_counts(lake: Lake, append: Append, kept: int) -> None:
+    parts = tuple(append(f"trades/{name}.parquet") for name in "ab")
+    _append(lake, _replacing("trades/ab.parquet", *(e.path for e in parts)))
+    segment = _segment(lake, "compaction")
+    segment.write_bytes(segment.read_bytes()[:kept])
+    assert (_read(lake).entries, _read(lake).former) == (parts, ())
+
+
+def test_what_a_quarantined_file_replaced_is_in_force_again_unless_it_was_deleted(
+    lake: Lake, append: Append
+) -> None:
+    kept, gone = append("trades/a.parquet"), append("trades/b.parquet")
+    whole = _append(lake, _replacing("trades/ab.parquet", kept.path, gone.path))
+    retired = msgspec.structs.replace(gone, operation=Operation.RETIRE)
+    append_entry(lake.store, POLYMARKET, DAY, "w", retired)
+    assert _read(lake).entries == (whole,)
+    _append(lake, msgspec.structs.replace(whole, operation=Operation.QUARANTINE))
+    assert _read(lake).entries == (kept,)
+    assert _read(lake).former == (retired,)
+
+
+def test_a_retired_file_still_keeps_out_what_it_replaced(lake: Lake, append: Append) -> None:
+    part = append("trades/a.parquet")
+    first = _append(lake, _replacing("trades/first.parquet", part.path))
+    second = _append(lake, _replacing("trades/second.parquet", first.path))
+    _append(lake, msgspec.structs.replace(first, operation=Operation.RETIRE))
+    assert _read(lake).entries == (second,)
+
+
+def test_the_version_is_of_the_rows_and_not_of_the_files_that_hold_them(
+    lake: Lake, append: Append
+) -> None:
+    def version() -> str:
+        return _read(lake).version(["trades"])
+
+    parts = [append(f"trades/{name}.parquet", digest=name).path for name in "xbz"]
+    before = version()
+    first = _append(lake, _replacing("trades/m.parquet", *parts[:2], digest="m"))
+    assert version() == before
+    second = _append(lake, _replacing("trades/a.parquet", first.path, parts[2], digest="n"))
+    assert version() == before
+    for path in (*parts, first.path):
+        entry = next(e for e in _read(lake).former if e.path == path)
+        append_entry(
+            lake.store, POLYMARKET, DAY, "w",
+            msgspec.structs.replace(entry, operation=Operation.RETIRE),
+        )  # fmt: skip
+    assert version() == before
+    append("trades/late.parquet", digest="late")
+    assert version() != before
+    late = version()
+    _append(lake, msgspec.structs.replace(second, operation=Operation.QUARANTINE))
+    assert version() not in (before, late)

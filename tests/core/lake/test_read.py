@@ -8,12 +8,13 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pyarrow as pa
 import pytest
 
 from surveillance_core.lake.layout import QUARANTINE_SUFFIX, manifest_segment
-from surveillance_core.lake.manifest import ManifestEntry, read_manifest
+from surveillance_core.lake.manifest import ManifestEntry, append_entry, read_manifest
 from surveillance_core.lake.publish import (
     Lake,
     file_digest,
@@ -302,3 +303,16 @@ def test_the_newest_universe_is_neither_of_tomorrow_nor_too_old(
     assert latest_universe_day(lake, POLYMARKET, day, two_days) == day - two_days
     assert latest_universe_day(lake, POLYMARKET, day, timedelta(days=1)) is None
     assert latest_universe_day(lake, Venue.KALSHI, day, two_days) is None
+
+
+def test_a_quarantine_that_the_manifest_does_not_take_up_ends_all_the_same(
+    lake: Lake, day: date, publish_trades: PublishTrades
+) -> None:
+    """A writer whose clock was ahead: its line stays the later one."""
+    entry = publish_trades(lake, 1.0)
+    ahead = msgspec.structs.replace(entry, published_us=2**60)
+    append_entry(lake.store, POLYMARKET, day, "collector-0", ahead)
+    _halve(_path(lake, entry))
+    scan = scan_table(lake, TRADES, POLYMARKET, [day], quarantine=True)
+    assert [damage.entry for damage in scan.damaged] == [ahead]
+    assert scan.files == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, timedelta
 from itertools import count
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
+from surveillance_core.lake.compaction import compact_day
 from surveillance_core.lake.errors import LakeError, OriginError, PublishError
 from surveillance_core.lake.manifest import (
     ManifestEntry,
@@ -199,3 +200,18 @@ def test_a_server_that_refuses_the_write_leaves_nothing(
             publish_trades(lake, 1.0)
     assert read_manifest(lake.store, POLYMARKET, day).entries == ()
     assert not list(lake.store.staging().iterdir())
+
+
+def test_an_hour_is_compacted_and_its_files_are_deleted(
+    lake: Lake, day: date, publish_trades: PublishTrades
+) -> None:
+    parts = [publish_trades(lake, 1.0, 2.0), publish_trades(lake, 2.0, 3.0)]
+    rows = scan_table(lake, TRADES, POLYMARKET, [day]).frame.collect().sort("ts_recv")
+    done = compact_day(lake, POLYMARKET, day, margin=timedelta(), grace=timedelta())
+    assert (len(done.merged), len(done.removed), done.failed) == (1, 2, [])
+    scan = scan_table(lake, TRADES, POLYMARKET, [day])
+    assert scan.frame.collect().sort("ts_recv").equals(rows)
+    assert scan.files == 1
+    assert all(lake.store.size(entry.path) is None for entry in parts)
+    again = compact_day(lake, POLYMARKET, day, margin=timedelta(), grace=timedelta())
+    assert (again.merged, again.removed, again.failed) == ([], [], [])
