@@ -85,30 +85,24 @@ class ManifestDay(msgspec.Struct, frozen=True, kw_only=True):
         """
         wanted = set(tables)
         digest = hashlib.blake2b(digest_size=8)
-        published = [
-            origin
-            for entry in self.entries
-            if entry.table in wanted
-            for origin in self._origins(entry)
-        ]
-        for entry in sorted(published, key=lambda origin: origin.path):
+        for entry in sorted(self._origins(wanted), key=lambda origin: origin.path):
             digest.update(f"{Operation.PUBLISH} {entry.path} {entry.digest}\n".encode())
         for entry in self.quarantined:
             if entry.table in wanted:
                 digest.update(f"{entry.operation} {entry.path} {entry.digest}\n".encode())
         return digest.hexdigest()
 
-    def _origins(self, entry: ManifestEntry) -> list[ManifestEntry]:
-        """The files as first written whose rows a file holds: itself where it replaced none."""
-        former = {known.path: known for known in self.former} if entry.replaces else {}
+    def _origins(self, tables: set[str]) -> list[ManifestEntry]:
+        """The files as first written whose rows are in force, each once."""
+        former = {entry.path: entry for entry in self.former}
+        unresolved = [entry for entry in self.entries if entry.table in tables]
         origins: list[ManifestEntry] = []
-        open_entries = [entry]
-        while open_entries:
-            current = open_entries.pop()
-            if current.replaces:
-                open_entries.extend(former.pop(p) for p in current.replaces if p in former)
+        while unresolved:
+            entry = unresolved.pop()
+            if entry.replaces:
+                unresolved.extend(former.pop(path) for path in entry.replaces if path in former)
             else:
-                origins.append(current)
+                origins.append(entry)
         return origins
 
 
