@@ -133,22 +133,26 @@ def publish_rows(
     """
     arrow = _fitted(table, rows)
     with _publishing(lake.store, path, ".parquet") as staged:
-        pq.write_table(
-            arrow,
-            staged,
-            compression="zstd",
-            compression_level=COMPRESSION_LEVEL,
-            use_dictionary=list(table.ids),  # pyright: ignore[reportArgumentType] (stub says bool)
-            write_page_checksum=True,
-        )
-        found = pq.read_metadata(staged).num_rows
-        if found != arrow.num_rows:
-            raise PublishError(f"{path}: wrote {arrow.num_rows} rows, the file holds {found}")
+        _write(table, arrow, staged, path)
         first, last = _time_range(arrow, time_column)
         entry = _entry(staged, table.name, path, arrow.num_rows, first, last, journal)
         lake.store.publish_file(staged, path)
         append_entry(lake.store, venue, day, writer, entry)
     return entry
+
+
+def replace_rows(lake: Lake, table: Table, path: str, rows: pa.Table | pl.DataFrame) -> None:
+    """Publish rows as a file of no day, which no manifest lists, in place of an earlier one.
+
+    Raises
+    ------
+    SchemaError, PublishError
+        As ``publish_rows``; an earlier file stays.
+    """
+    arrow = _fitted(table, rows)
+    with _publishing(lake.store, path, ".parquet") as staged:
+        _write(table, arrow, staged, path)
+        lake.store.publish_file(staged, path)
 
 
 def publish_day(
@@ -196,6 +200,20 @@ def _fitted(table: Table, rows: pa.Table | pl.DataFrame) -> pa.Table:
         if numbers.type == pa.float64() and pc.any(pc.is_nan(numbers)).as_py():
             raise SchemaError(f"{table.name}.{column.name}: NaN; undefined values are null")
     return arrow.sort_by([(name, "ascending") for name in table.sort_by])
+
+
+def _write(table: Table, arrow: pa.Table, staged: Path, path: str) -> None:
+    pq.write_table(
+        arrow,
+        staged,
+        compression="zstd",
+        compression_level=COMPRESSION_LEVEL,
+        use_dictionary=list(table.ids),  # pyright: ignore[reportArgumentType] (stub says bool)
+        write_page_checksum=True,
+    )
+    found = pq.read_metadata(staged).num_rows
+    if found != arrow.num_rows:
+        raise PublishError(f"{path}: wrote {arrow.num_rows} rows, the file holds {found}")
 
 
 def _time_range(arrow: pa.Table, column: str | None) -> tuple[int | None, int | None]:
