@@ -332,6 +332,11 @@ class Scheduler:
             oldest = min(on_visit, key=lambda standing: standing.since, default=None)
             if oldest is None or not self._dwelt(oldest):
                 return False
+            swap = oldest.group.slots + slots
+            affordable = self._rotation.affordable
+            if use is Use.ROTATION and affordable < swap <= self._shares.rotation.largest:
+                # slots given up before they can be given away would be idle
+                return False
             if not self._evict(oldest, self._rotation):
                 return False
         return True

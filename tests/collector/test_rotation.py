@@ -29,14 +29,14 @@ from .worlds import VENUE, lake_rows, universe_of
 
 
 def _rotating(make_settings: MakeSettings, venue: SimulatedPolymarket, **more: object) -> Settings:
-    """Half of the slots that the world wants, and visits of a second."""
+    """A third of the slots that the world wants, and visits of a second."""
     return make_settings(
         venue,
         **{
-            "max_subs": 20,
+            "max_subs": 40,
             "hot_count": 2,
             "rotation_period_secs": 1,
-            "subscription_churn_limit_per_minute": 1_200,
+            "subscription_churn_limit_per_minute": 3_000,
             **more,
         },
     )
@@ -55,7 +55,7 @@ def _groups(markets: list[Market]) -> set[str]:
 async def test_every_market_is_visited_though_there_are_more_than_slots(
     make_settings: MakeSettings, lake: Lake
 ) -> None:
-    async with busy_venue(markets=20) as venue:
+    async with busy_venue(markets=60) as venue:
         markets = publish_world(lake, venue)
         most = 0
         with capture_logs() as logs:
@@ -72,7 +72,7 @@ async def test_every_market_is_visited_though_there_are_more_than_slots(
     judge(lake, venue, rows=20)
     assert report.reconnects == 0
     assert not report.rejected
-    assert 0 < most <= 20 < 2 * len(markets)
+    assert 0 < most <= 40 < 2 * len(markets)
     assert plan.rotates
     assert not plan.aside
     (said,) = [entry for entry in logs if entry["event"] == "schedule"]
@@ -111,7 +111,7 @@ def _no_group_was_split(lake: Lake, markets: list[Market]) -> None:
 async def test_what_was_visited_is_remembered_by_the_next_run(
     make_settings: MakeSettings, lake: Lake
 ) -> None:
-    async with busy_venue(markets=20) as venue:
+    async with busy_venue(markets=60) as venue:
         publish_world(lake, venue)
         settings = _rotating(make_settings, venue, rotation_period_secs=2)
         async with collecting(settings, lake) as collector:
@@ -130,7 +130,7 @@ def _state_files(lake: Lake) -> list[Path]:
 async def test_the_exploit_slots_follow_the_priorities(
     make_settings: MakeSettings, lake: Lake
 ) -> None:
-    async with busy_venue(markets=20) as venue:
+    async with busy_venue(markets=60) as venue:
         markets = publish_world(lake, venue)
         group_ids = sorted(_groups(markets))
         settings = _rotating(make_settings, venue)
@@ -154,7 +154,7 @@ async def test_the_exploit_slots_follow_the_priorities(
 async def test_without_rotation_the_most_traded_groups_stay(
     make_settings: MakeSettings, lake: Lake, config: Path
 ) -> None:
-    async with busy_venue(markets=20) as venue:
+    async with busy_venue(markets=60) as venue:
         publish_world(lake, venue)
         rotating = _rotating(make_settings, venue).model_dump()
         settings = load_settings(config, rotating | {"rotation": {"enabled": False}}).settings
