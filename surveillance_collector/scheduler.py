@@ -215,8 +215,7 @@ class Scheduler:
         """Unsubscribe what is gone; being no group any more, it may go in parts."""
         for group_id in sorted(self._unwanted):
             standing = self.standing[group_id]
-            bucket = self._rotation if standing.use is Use.ROTATION else self._rest
-            self._drop(standing, standing.group.assets, bucket)
+            self._drop(standing, standing.group.assets, self._rest)
 
     def _update_outdated(self) -> None:
         for group_id in sorted(self._outdated):
@@ -329,8 +328,14 @@ class Scheduler:
             use in rotating and plan.rotation_slots - used(*rotating) < slots
         ):
             on_visit = self._holdings.held(Use.ROTATION)
-            oldest = min(on_visit, key=lambda standing: standing.since, default=None)
-            if oldest is None or not self._dwelt(oldest):
+            oldest = min(
+                on_visit,
+                key=lambda s: (s.group.group_id not in self._unwanted, s.since),
+                default=None,
+            )
+            if oldest is None or not (
+                oldest.group.group_id in self._unwanted or self._dwelt(oldest)
+            ):
                 return False
             swap = oldest.group.slots + slots
             affordable = self._rotation.affordable

@@ -5,13 +5,12 @@ A slot is one subscribed asset. Formulas: reference mm_viability.md, section 5.3
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from surveillance_collector.churn import STEP_SECONDS, ChurnShares
 
-FIRST_VISITS_SHARE = 4
+FIRST_VISITS_SHARE = 8
 """One in so many of the rotation's slots may hold first visits of newly listed groups."""
 
 
@@ -64,7 +63,7 @@ class SlotPlan:
     largest: int = 0
     """s_max: slots of the largest rotating group."""
     turn_seconds: float = 0.0
-    """d: the dwell and the time that changing the rotation's slots once takes."""
+    """d: the dwell with what delays it, or the time in which churn changes all slots, if longer."""
     bound_seconds: float | None = None
     """No rotating group is left for longer between two visits; None where nothing rotates."""
 
@@ -83,13 +82,16 @@ def plan_slots(
     Exploit gets its share of what is left, less where the largest group would not fit the rotation
     otherwise.
 
-    The bound is ``W * d / (C - s_max + 1) + 2 * d`` (mm_viability.md 5.3) with ``C`` the rotation's
-    slots that first visits cannot take: while the group whose turn it is does not fit, at least
-    ``C - s_max + 1`` slots are held by groups within their dwell, and no group is admitted twice
-    before it. ``d`` is the dwell, one step of the scheduler, and ``2 * C / r``: the time in which
-    ``r`` assets a second change ``C`` slots, each unsubscribed and subscribed. The note takes the
-    larger of dwell and ``C / r``; the sum holds also where waiting for slots and waiting for tokens
-    do not coincide.
+    The bound is ``W * d / (C - s_max + 1) + 2 * d`` (mm_viability.md 5.3); ``C`` are the rotation's
+    slots that first visits cannot take. Why it holds: go back from a group's admission. If it
+    waited for slots, then for those of a group admitted one dwell before, and since then at least
+    ``C - s_max + 1`` slots were given to others. If it waited for tokens, those were spent on
+    unsubscribing and subscribing, two for each slot given. Go on from the earlier of the two. No
+    group is admitted twice before the one that waits, so the stretches together hold at most ``W``
+    slots, each at most ``d / (C - s_max + 1)`` seconds. ``d`` is ``max(dwell, 2 * C_E / r)``, ``r``
+    assets a second; to the dwell of a stretch comes what two steps of the scheduler delay it, and
+    the unsubscribing that fills no slot: at most ``s_max`` where a large group gives way to a small
+    one, and the slots for first visits.
     """
     total = sum(group.slots for group in groups.values())
     if total <= limits.max_slots:
@@ -117,10 +119,10 @@ def plan_slots(
     rotation_slots = max(free - int(limits.exploit_share * free), largest)
     first_visit_slots = min(rotation_slots // FIRST_VISITS_SHARE, rotation_slots - largest)
     certain = rotation_slots - first_visit_slots
-    turn = (
-        limits.dwell_seconds
-        + STEP_SECONDS
-        + math.ceil(2 * rotation_slots / shares.rotation.per_second)
+    per_second = shares.rotation.per_second
+    turn = max(
+        limits.dwell_seconds + 2 * STEP_SECONDS + (largest + first_visit_slots) / per_second,
+        2 * rotation_slots / per_second,
     )
     return SlotPlan(
         steady=steady,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surveillance_collector.churn import ChurnShares
+from surveillance_collector.churn import STEP_SECONDS, ChurnShares
 from surveillance_collector.holdings import Subscribe, Unsubscribe, Use
 from surveillance_collector.scheduler import Scheduler
 from surveillance_collector.slots import WatchedGroup, plan_slots
@@ -107,10 +107,10 @@ def test_the_bound_is_the_formula_of_the_note() -> None:
     plan = plan_slots(groups, (), limits_of(60, dwell=10.0, churn=600.0))
     rate = ChurnShares.of_limit(600.0).rotation.per_second
     assert (plan.weight, plan.largest) == (200, 2)
-    assert (plan.rotation_slots, plan.exploit_slots, plan.first_visit_slots) == (30, 30, 7)
-    turn = 10.0 + 2.0 + -(-2 * 30 // rate)
+    assert (plan.rotation_slots, plan.exploit_slots, plan.first_visit_slots) == (30, 30, 3)
+    turn = max(10.0 + 2 * STEP_SECONDS + (2 + 3) / rate, 2 * 30 / rate)
     assert plan.turn_seconds == turn
-    assert plan.bound_seconds == pytest.approx(200 * turn / (30 - 7 - 2 + 1) + 2 * turn)
+    assert plan.bound_seconds == pytest.approx(200 * turn / (30 - 3 - 2 + 1) + 2 * turn)
 
 
 # ── when everything fits ─────────────────────────────────────────────────────────────────────
