@@ -115,12 +115,21 @@ class Holdings:
         standing.use = use
         self._used[use] += standing.group.slots
 
-    def rename(self, standing: Standing, group_id: str) -> None:
-        """Let a group stand under another id."""
-        del self._standing[standing.group.group_id]
-        standing.group = WatchedGroup(group_id, standing.group.assets)
-        self._standing[group_id] = standing
-        self._holders |= dict.fromkeys(standing.group.assets, group_id)
+    def pass_on(self, groups: Mapping[str, WatchedGroup]) -> None:
+        """Let what stands under an id that is gone stand on as the group with its members."""
+        gone = [standing for group_id, standing in self._standing.items() if group_id not in groups]
+        if not gone:
+            return
+        owner = {asset: group.group_id for group in groups.values() for asset in group.assets}
+        for standing in gone:
+            heirs = Counter(owner[asset] for asset in standing.group.assets if asset in owner)
+            free = [(-shared, heir) for heir, shared in heirs.items() if heir not in self._standing]
+            if free:
+                heir = min(free)[1]
+                del self._standing[standing.group.group_id]
+                self._standing[heir] = standing
+                standing.group = WatchedGroup(heir, standing.group.assets)
+                self._holders |= dict.fromkeys(standing.group.assets, heir)
 
     def drain(self) -> list[Change]:
         """What has changed hands, in order."""

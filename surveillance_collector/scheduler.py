@@ -13,7 +13,7 @@ another group now has, stands on as that one.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Mapping
 
 from surveillance_collector.churn import ChurnShares, TokenBucket
@@ -89,7 +89,7 @@ class Scheduler:
         }
         self.plan = plan_slots(adopted, pinned, self._limits)
         self.order(index)
-        self._succeed()
+        self._holdings.pass_on(adopted)
         self._reassign()
         self._line_up([] if first else arrived, unknown=0.0 if first else self._now)
         return True
@@ -164,18 +164,6 @@ class Scheduler:
 
     # ── a new universe ───────────────────────────────────────────────────────────────────────
 
-    def _succeed(self) -> None:
-        """Let groups that stand under an id that is gone stand on as those with their members."""
-        gone = [standing for g, standing in self.standing.items() if g not in self._groups]
-        if not gone:
-            return
-        owner = {asset: g.group_id for g in self._groups.values() for asset in g.assets}
-        for standing in gone:
-            heirs = Counter(owner[asset] for asset in standing.group.assets if asset in owner)
-            free = [(-shared, heir) for heir, shared in heirs.items() if heir not in self.standing]
-            if free:
-                self._holdings.rename(standing, min(free)[1])
-
     def _reassign(self) -> None:
         """Give what stands its use under the new plan; no slot changes hands by that."""
         plan = self.plan
@@ -219,6 +207,8 @@ class Scheduler:
 
     def _update_outdated(self) -> None:
         for group_id in sorted(self._outdated):
+            if group_id not in self.standing:
+                continue  # it made room for another one's new members
             standing, wanted = self.standing[group_id], self._groups[group_id]
             kept, held = frozenset(wanted.assets), frozenset(standing.group.assets)
             gone = tuple(asset for asset in standing.group.assets if asset not in kept)
