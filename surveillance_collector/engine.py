@@ -285,6 +285,22 @@ class Engine:
         """Sampled books that stand."""
         return sum(f.state.opened for f in self._followed.values() if f.terms.primary)
 
+    def all_fresh(self, asset_ids: Iterable[str], now_ns: int, within_ns: int) -> bool:
+        """Whether every book among these assets stands and was told of within ``within_ns``.
+
+        A second token, which only checks the first one's book, and a market with a result have no
+        book to wait for.
+        """
+        for asset_id in asset_ids:
+            followed = self._followed.get(asset_id)
+            if followed is None:
+                return False
+            if followed.terms.primary and not followed.resolved:
+                state = followed.state
+                if not state.opened or now_ns - state.changed_ns > within_ns:
+                    return False
+        return True
+
     @property
     def followed(self) -> int:
         """Markets subscribed."""

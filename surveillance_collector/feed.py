@@ -256,12 +256,12 @@ class Feed:
             self._sink.follow(self._conn, assets, tier, self._clock.now_ns())
             await self._send_all(self._commands.subscribe([terms.asset_id for terms in assets]))
 
-    async def remove(self, asset_ids: Sequence[str]) -> None:
-        """Unsubscribe assets."""
+    async def remove(self, asset_ids: Sequence[str], *, others_follow: bool = False) -> None:
+        """Unsubscribe assets; without any left the connection is let go, unless others follow."""
         held = [asset_id for asset_id in asset_ids if self._assets.pop(asset_id, None)]
         if held:
             self._sink.forget(self._conn, held, self._clock.now_ns())
-            if self._assets:
+            if self._assets or others_follow:
                 if self._commands is not None:
                     await self._send_all(self._commands.unsubscribe(held))
                 return

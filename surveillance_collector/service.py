@@ -13,29 +13,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from surveillance_collector.engine import Engine
-from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.feed import ReceiveClock
 from surveillance_collector.health.readings import Course, read_venue
 from surveillance_collector.health.watch import HealthWatch
 from surveillance_collector.output import Resync
-from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
 from surveillance_collector.sampling import Sampling, Tier
-from surveillance_collector.scheduler import Selection, select_markets
-from surveillance_collector.shards import assign_connections
+from surveillance_collector.scheduling import FRESH_SECONDS, Scheduling
 from surveillance_collector.share import WHOLE, Share
+from surveillance_collector.subscriptions import Subscriptions
 from surveillance_core.lake.manifest import read_manifest
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.read import latest_universe_day, read_universe, universe_entry
-from surveillance_core.markets import Market, UniverseError, Venue
+from surveillance_core.markets import UniverseError, Venue
 from surveillance_core.settings import Settings
 from surveillance_core.simulated_time import receive_ns_of_wall, receive_time_ns
 from surveillance_core.status import VenueStatus
-from surveillance_core.venues.filters import filters_of
 from surveillance_core.venues.protocols import BATCH_GAP_NS, MarketChannel, SettledReader
 from surveillance_core.venues.registry import adapter_of
 
@@ -135,18 +133,27 @@ class VenueCollector:
         self._settings = settings
         self._lake = lake
         self._venue = venue
-        self._adapter = adapter_of(venue)
-        self._handshake = self._adapter.handshake(settings)
+        handshake = adapter_of(venue).handshake(settings)
         self._now_ns = lambda: receive_time_ns(settings.mock, wall_ns())
         self._clock = ReceiveClock(self._now_ns)
         self._engine = new_engine(settings, venue)
-        self._share = share
         self._recorder = new_recorder(settings, lake, venue, share.name)
         self._rejected = RejectedFrames(lake, venue)
-        self._feeds: list[Feed] = []
-        self._handshakes = HandshakeBudget()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._placed: dict[str, tuple[Feed, tuple[str, ...]]] = {}
+        self._subscriptions = Subscriptions(
+            settings, venue, self._engine, self._clock, handshake, share
+        )
+        self._feeds = self._subscriptions.feeds
+        self._scheduling = Scheduling(
+            settings,
+            lake,
+            venue,
+            share,
+            self._engine,
+            self._subscriptions,
+            now_ns=self._clock.now_ns,
+            fresh_ns=receive_ns_of_wall(settings.mock, FRESH_SECONDS),
+            wall_ns=wall_ns,
+        )
         self._universe_digest = ""
         self._refused_digest = ""
         self._publishing: asyncio.Future[list[PublishFailure]] | None = None
@@ -162,6 +169,8 @@ class VenueCollector:
                 group.create_task(self._drive())
                 group.create_task(self._publish_due())
                 group.create_task(self._follow_universe())
+                group.create_task(self._scheduling.run())
+                group.create_task(self._subscriptions.keep_fresh())
                 group.create_task(self._report())
         except Exception as error:
             self._course.note_failure(error)
@@ -185,7 +194,8 @@ class VenueCollector:
             ignored=dict(tallies.ignored),
             counts=dict(engine.counts),
             hash={"due": tally.due, "matched": tally.matched, "mismatched": tally.mismatched},
-            reconnects=sum(feed.reconnects for feed in self._feeds),
+            reconnects=self._subscriptions.retired.total()
+            + sum(feed.reconnects for feed in self._feeds),
             published=dict(recorder.published),
             files=recorder.files,
             rows_held=recorder.held,
@@ -200,14 +210,14 @@ class VenueCollector:
             self._engine.assets,
             self._feeds,
             self._rejected.not_kept,
-            self._adapter.message_types,
+            adapter_of(self._venue).message_types,
         )
 
     # ── universe ─────────────────────────────────────────────────────────────────────────────
 
     async def _wait_for_universe(self) -> None:
         waiting = False
-        while not await self._adopt_universe():
+        while not self._adopt_universe():
             if not waiting:
                 log.warning(
                     "waiting_for_universe",
@@ -220,10 +230,10 @@ class VenueCollector:
     async def _follow_universe(self) -> None:
         while True:
             await asyncio.sleep(self._settings.universe.poll_seconds)
-            await self._adopt_universe()
+            self._adopt_universe()
 
-    async def _adopt_universe(self) -> bool:
-        """Subscribe what a newly published universe asks for; False where there is none to use."""
+    def _adopt_universe(self) -> bool:
+        """Hand a newly published universe to the scheduler; False where there is none to use."""
         now = datetime.fromtimestamp(self._now_ns() / 1e9, UTC)
         max_age = timedelta(hours=self._settings.universe.max_age_hours)
         day = latest_universe_day(self._lake, self._venue, now.date(), max_age)
@@ -243,80 +253,15 @@ class VenueCollector:
         if not markets:
             log.error("universe_empty", venue=self._venue.value, date=day.isoformat())
             return bool(self._universe_digest)
+        if not self._scheduling.adopt(markets, now, day):
+            if digest != self._refused_digest:
+                log.error("universe_of_nothing", venue=self._venue.value, date=day.isoformat())
+                self._refused_digest = digest
+            return bool(self._universe_digest)
         self._universe_digest = digest
         self._course.universe = day
         self._course.universe_published_us = entry.published_us if entry is not None else 0
-        await self._subscribe(self._select(markets, now), day)
         return True
-
-    def _select(self, markets: Sequence[Market], now: datetime) -> Selection:
-        table = self._settings.venues[self._venue]
-        return select_markets(
-            self._share.of(markets),
-            now,
-            max_slots=table.max_subs,
-            hot_count=table.hot_count,
-            mirror=table.mirror_check,
-            filters=filters_of(table),
-        )
-
-    async def _subscribe(self, selection: Selection, day: date) -> None:
-        table = self._settings.venues[self._venue]
-        wanted = {selected.market.market_id: selected for selected in selection.markets}
-        for market_id in [known for known in self._placed if known not in wanted]:
-            feed, asset_ids = self._placed.pop(market_id)
-            await feed.remove(asset_ids)
-        new = [s for market_id, s in wanted.items() if market_id not in self._placed]
-        log.info(
-            "universe_adopted",
-            venue=self._venue.value,
-            date=day.isoformat(),
-            markets=len(wanted),
-            slots=selection.slots,
-            new=len(new),
-            left_out=dict(selection.left_out),
-        )
-        for group in assign_connections(new, table.assets_per_connection):
-            feed = self._feed_with_room(sum(len(s.assets) for s in group))
-            for tier in Tier:
-                assets = [a for s in group if s.tier is tier for a in s.assets]
-                if assets:
-                    await feed.add(assets, tier)
-            for selected in group:
-                ids = tuple(terms.asset_id for terms in selected.assets)
-                self._placed[selected.market.market_id] = (feed, ids)
-            await self._keep_announcements()
-            if feed.name not in self._tasks:
-                self._tasks[feed.name] = asyncio.create_task(feed.run(), name=feed.name)
-        await self._keep_announcements()
-
-    async def _keep_announcements(self) -> None:
-        """Hear what the venue says of all markets on one connection, while there is one."""
-        if self._share.index:
-            # one process is enough to write down what concerns all markets
-            return
-        holding = [feed for feed in self._feeds if feed.assets]
-        if holding and not any(feed.announces for feed in holding):
-            await holding[0].announce()
-
-    def _feed_with_room(self, assets: int) -> Feed:
-        table = self._settings.venues[self._venue]
-        for feed in self._feeds:
-            if feed.assets + assets <= table.assets_per_connection:
-                return feed
-        feed = Feed(
-            f"{self._venue.value}-{len(self._feeds)}",
-            self._settings.endpoints(self._venue).ws_url,
-            self._engine,
-            self._clock,
-            handshake=self._handshake,
-            ping=self._adapter.ping,
-            stall_seconds=table.stall_seconds,
-            reconnect_max_seconds=table.reconnect_max_seconds,
-            budget=self._handshakes,
-        )
-        self._feeds.append(feed)
-        return feed
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────
 
@@ -324,9 +269,7 @@ class VenueCollector:
         """Let time pass in the engine and carry out what it asks for."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            for task in self._tasks.values():
-                if task.done():
-                    task.result()
+            self._subscriptions.raise_failed()
             now_ns = self._clock.now_ns()
             self._engine.advance(now_ns)
             await self._take_output(now_ns)
@@ -377,9 +320,8 @@ class VenueCollector:
             )
 
     async def _stop(self) -> None:
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._subscriptions.stop()
+        self._scheduling.save()
         if self._publishing is not None and not self._publishing.done():
             self._count_failures(await self._publishing)
         now_ns = self._clock.now_ns()

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from surveillance_collector.scheduler import SelectedMarket
 
+def place_group(sizes: Sequence[int], rooms: Sequence[int], limit: int) -> list[int]:
+    """Connection of each market of a group, by its number; numbers from ``len(rooms)`` are new.
 
-def assign_connections(
-    markets: Sequence[SelectedMarket], assets_per_connection: int
-) -> list[list[SelectedMarket]]:
-    """Spread markets over as few connections as the venue's limit of assets allows.
+    A group shares a connection where it can, so that its books have one clock and one fate: the
+    first with room for all of it, else a new one. A group larger than a connection fills what is
+    free. The assets of one market are never parted, so that its two books tell one story.
 
-    The assets of one market share a connection, so that its two books tell one story. Order is
-    kept: the markets that matter most share the first connection.
+    Parameters
+    ----------
+    sizes
+        Assets of each market.
+    rooms
+        Assets that each connection can still take.
+    limit
+        Assets that a new connection takes.
+
+    Examples
+    --------
+    >>> place_group([2, 2], rooms=[3, 4], limit=10), place_group([2, 2], rooms=[3], limit=10)
+    ([1, 1], [1, 1])
     """
-    connections: list[list[SelectedMarket]] = []
-    free = 0
-    for selected in markets:
-        needed = len(selected.assets)
-        if needed > free:
-            connections.append([])
-            free = assets_per_connection
-        connections[-1].append(selected)
-        free -= needed
-    return connections
+    total = sum(sizes)
+    if total <= limit or any(total <= room for room in rooms):
+        whole = next((number for number, room in enumerate(rooms) if total <= room), len(rooms))
+        return [whole] * len(sizes)
+    left = list(rooms)
+    places: list[int] = []
+    for size in sizes:
+        place = next((number for number, room in enumerate(left) if size <= room), len(left))
+        if place == len(left):
+            left.append(max(limit, size))
+        left[place] -= size
+        places.append(place)
+    return places

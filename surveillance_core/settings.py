@@ -61,7 +61,8 @@ class VenueSettings(_Table):
     rotation_period_secs: int = Field(default=180, ge=1)
     snapshot_interval_ms_hot: int = Field(default=2_000, ge=50)
     snapshot_interval_ms_warm: int = Field(default=10_000, ge=50)
-    subscription_churn_limit_per_minute: int = Field(default=20, ge=1)
+    subscription_churn_limit_per_minute: int = Field(default=600, ge=1)
+    pinned: tuple[str, ...] = ()
     exclude_title_patterns: tuple[str, ...] = ()
     min_hours_until_close: float = Field(default=0.0, ge=0.0)
     min_volume_24h: float = Field(default=0.0, ge=0.0)
@@ -80,6 +81,7 @@ class VenueSettings(_Table):
     first_book_seconds: float = Field(default=30.0, gt=0.0)
     hash_check_interval_ms: int = Field(default=5_000, ge=0)
     reconnect_max_seconds: float = Field(default=30.0, gt=0.0)
+    connection_minutes: float = Field(default=12.0, ge=0.0)
 
     @field_validator("rest_url", "clob_url", "ws_url")
     @classmethod
@@ -164,9 +166,12 @@ class StorageSettings(_Table):
 
 
 class RotationSettings(_Table):
-    """``[rotation]``: whether slots rotate through markets beyond the fixed ones."""
+    """``[rotation]``: whether groups take turns where they do not all fit."""
 
     enabled: bool = True
+    exploit_share: float = Field(default=0.5, ge=0.0, le=0.95)
+    priorities_max_age_minutes: float = Field(default=120.0, gt=0.0)
+    revisit_target_minutes: float = Field(default=0.0, ge=0.0)
 
 
 class MockSettings(_Table):

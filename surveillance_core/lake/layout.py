@@ -93,6 +93,16 @@ def universe_file(venue: Venue, day: date) -> str:
     return f"{day_dir('metadata', venue, day)}/universe.jsonl"
 
 
+def priorities_file(venue: Venue) -> str:
+    """``priorities/venue=V/priorities.parquet``: of no day, replaced as a whole."""
+    return f"priorities/venue={venue.value}/priorities.parquet"
+
+
+def visits_file(venue: Venue, shard: str) -> str:
+    """In the state directory: when a collector last visited each group."""
+    return f"visits-{venue.value}-{_checked(shard)}.json"
+
+
 def manifest_dir(venue: Venue, day: date) -> str:
     """``_manifest/venue=V/date=D``."""
     return day_dir("_manifest", venue, day)

@@ -210,6 +210,23 @@ def parquet_options(table: Table, compression_level: int) -> dict[str, Any]:
     }
 
 
+def replace_rows(lake: Lake, table: Table, path: str, rows: pa.Table | pl.DataFrame) -> None:
+    """Publish rows as a file of no day, which no manifest lists, in place of an earlier one.
+
+    Raises
+    ------
+    SchemaError, PublishError
+        As ``publish_rows``; an earlier file stays.
+    """
+    arrow = _fitted(table, rows)
+    with _publishing(lake.store, path, ".parquet", table.name) as staged:
+        pq.write_table(arrow, staged, **parquet_options(table, COMPRESSION_LEVEL))
+        found = pq.read_metadata(staged).num_rows
+        if found != arrow.num_rows:
+            raise PublishError(f"{path}: wrote {arrow.num_rows} rows, the file holds {found}")
+        lake.store.publish_file(staged, path)
+
+
 def publish_day(
     lake: Lake, table: Table, venue: Venue, day: date, rows: pl.DataFrame, *, writer: str
 ) -> ManifestEntry:

@@ -29,6 +29,8 @@ class Partitioning(StrEnum):
     """venue, date, hour; many files, each published once."""
     DATE = "date"
     """venue, date; one file, replaced as a whole."""
+    VENUE = "venue"
+    """venue; one file of no day, replaced as a whole and not listed in the manifest."""
 
 
 @dataclass(frozen=True)
@@ -245,8 +247,28 @@ STATS: Final = Table(
     ids=(),
 )
 
+PRIORITIES: Final = Table(
+    name="priorities",
+    description=(
+        "What watching each group is worth, a row a group; the collector's exploit slots follow it."
+    ),
+    partitioning=Partitioning.VENUE,
+    columns=(
+        _required("group_id", _TEXT, "The group, as it is subscribed."),
+        _required(
+            "index",
+            _FLOAT,
+            "Expected value of watching it, dollars per slot and second; not negative.",
+        ),
+        _required("computed_at", _TS_US, "When the index was computed; the same in every row."),
+    ),
+    sort_by=("group_id",),
+    ids=(),
+)
+
 TABLES: Final[dict[str, Table]] = {
     table.name: table for table in (SNAPSHOTS, TRADES, COVERAGE, LIFECYCLE, STATS)
 }
+"""Tables that the manifest lists, by name."""
 COLLECTED: Final = (SNAPSHOTS, TRADES, COVERAGE, LIFECYCLE)
 """Tables the collector writes."""

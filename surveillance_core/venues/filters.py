@@ -36,9 +36,9 @@ class Filters:
 
     def reason(self, market: Market, now: datetime) -> str | None:
         """Why the market is kept out, None where it passes."""
-        if self.deny and _named(market, self.deny):
+        if self.deny and is_named(market, self.deny):
             return "denied"
-        if self.allow and _named(market, self.allow):
+        if self.allow and is_named(market, self.allow):
             return None
         title = market.title.casefold()
         if any(pattern.casefold() in title for pattern in self.exclude_title_patterns):
@@ -90,7 +90,8 @@ def filter_markets(
     return kept, filtered
 
 
-def _named(market: Market, names: tuple[str, ...]) -> bool:
+def is_named(market: Market, names: tuple[str, ...]) -> bool:
+    """Whether a name is the market's or a group's, as the system or the venue spells it."""
     if market.market_id in names:
         return True
     ids = (group.group_id for group in market.groups)
