@@ -128,12 +128,14 @@ def _state_files(lake: Lake) -> list[Path]:
 
 
 async def test_the_exploit_slots_follow_the_priorities(
-    make_settings: MakeSettings, lake: Lake
+    make_settings: MakeSettings, lake: Lake, config: Path
 ) -> None:
     async with busy_venue(markets=60) as venue:
         markets = publish_world(lake, venue)
         group_ids = sorted(_groups(markets))
-        settings = _rotating(make_settings, venue)
+        wanted = _rotating(make_settings, venue).model_dump()
+        wanted["rotation"]["revisit_target_minutes"] = 0.01
+        settings = load_settings(config, wanted).settings
 
         def exploited(collector: VenueCollector) -> set[str]:
             standing = collector._scheduling.scheduler.standing.values()
@@ -149,6 +151,8 @@ async def test_the_exploit_slots_follow_the_priorities(
     assert len(causes) == 1
     assert "absent" in causes[0]
     assert [e["groups"] for e in logs if e["event"] == "priorities_read"] == [1]
+    (infeasible,) = [e for e in logs if e["event"] == "schedule_infeasible"]
+    assert infeasible["smallest_feasible_seconds"] > infeasible["asked_seconds"] == 0.6
 
 
 async def test_without_rotation_the_most_traded_groups_stay(

@@ -20,7 +20,9 @@ from surveillance_core.lake.layout import (
     parse_collector_shard,
     parse_day,
     parse_hour,
+    priorities_file,
     universe_file,
+    visits_file,
 )
 from surveillance_core.lake.schemas import SNAPSHOTS, STATS, TRADES
 from surveillance_core.markets import Venue
@@ -41,6 +43,10 @@ def test_the_paths_are_those_of_the_design() -> None:
     assert day_file(STATS, POLYMARKET, DAY) == (
         "stats/venue=polymarket/date=2026-09-01/stats.parquet"
     )
+    assert priorities_file(POLYMARKET) == "priorities/venue=polymarket/priorities.parquet"
+    assert visits_file(POLYMARKET, "0") == "visits-polymarket-0.json"
+    with pytest.raises(ValueError, match="not a writer"):
+        visits_file(POLYMARKET, "../0")
     assert universe_file(POLYMARKET, DAY) == (
         "metadata/venue=polymarket/date=2026-09-01/universe.jsonl"
     )
