@@ -200,7 +200,7 @@ class Scheduler:
     # ── a step ───────────────────────────────────────────────────────────────────────────────
 
     def _release_unwanted(self) -> None:
-        """Unsubscribe what is gone; being no group any more, it may go in parts."""
+        """Unsubscribe what is gone or set aside; being watched no more, it may go in parts."""
         for group_id in sorted(self._unwanted):
             standing = self.standing[group_id]
             self._drop(standing, standing.group.assets, self._rest)

@@ -69,7 +69,7 @@ class Rotation:
     worst_minute: int = 0
     universe: dict[str, WatchedGroup] = field(default_factory=dict[str, WatchedGroup])
     changed: set[str] = field(default_factory=set[str])
-    """Groups that were ever listed with other members."""
+    """Groups that were ever listed with other members, or came back before they had gone."""
 
     def __post_init__(self) -> None:
         self.scheduler = Scheduler(self.limits, {}, self.now)
@@ -88,6 +88,10 @@ class Rotation:
         if adopted:
             self.changed |= {g for g in listed if before.get(g, listed[g]) != listed[g]}
             self.universe = listed
+            for group in listed.values():
+                # wanted again while it was going in parts
+                if 0 < sum(asset in self.held for asset in group.assets) < group.slots:
+                    self.changed.add(group.group_id)
             for group_id in [g for g in self.waits if g not in listed]:
                 del self.waits[group_id]
             for group_id in self.scheduler.plan.rotating:
@@ -149,7 +153,7 @@ class Rotation:
         standing = self.scheduler.standing
         for group_id, group in self.universe.items():
             held = sum(asset in self.held for asset in group.assets)
-            if group_id not in self.changed:
+            if group_id not in self.changed and group_id not in self.scheduler.plan.aside:
                 assert held in (0, group.slots), f"{group_id} is split"
             if held and group_id in standing and group_id not in self.admitted:
                 self.admitted[group_id] = standing[group_id].since
