@@ -20,7 +20,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 test: setup ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup ## format, lint, types, import rules, definitions
 	$(BIN)/ruff format --check .
