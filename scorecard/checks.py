@@ -13,7 +13,7 @@ TEST_SECONDS = 900.0
 
 def measure() -> Iterator[Figure]:
     """Tests with their wall time, then each check."""
-    tests = run("pytest", "-q", seconds=TEST_SECONDS * 2)
+    tests = run("pytest", "-q", "-n", "2", "--dist", "loadfile", seconds=TEST_SECONDS * 2)
     found = re.findall(r"(\d+) (passed|failed|skipped|errors?)", tests.output)
     counts = ", ".join(f"{count} {kind}" for count, kind in found) or tests.errors[-200:]
     yield Figure(SUBJECT, "make test", counts, "none failed", tests.code == 0)
