@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run setup test check format benchmarks worlds scorecard lock audit clean
+.PHONY: run setup test check format benchmarks worlds faults scorecard lock audit clean
 
 run: setup ## the main job against the simulated venues, Dagster's UI up
 	$(BIN)/surveillance demo
@@ -39,6 +39,9 @@ benchmarks: setup ## ratios against limits and peers; exits 1 where a bound is m
 
 worlds: setup ## two simulated hours of three worlds, judged against the truth; exits 1 where one differs
 	$(BIN)/python -m scorecard.worlds
+
+faults: setup ## the whole fault matrix, its table into docs/reliability.md; exits 1 where a row fails
+	$(BIN)/python -m tests.faults
 
 scorecard: setup ## every acceptance figure into docs/scorecard.md; exits 1 where one falls short
 	$(BIN)/python -m scorecard

@@ -1,0 +1,128 @@
+"""``python -m tests.faults``: the full tier; its table printed and in docs/reliability.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from .matrix import MATRIX, Tier
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
+
+
+@dataclass
+class Row:
+    """A row of the report."""
+
+    runs: int = 0
+    failures: list[str] = field(default_factory=list[str])
+    worst_detection_s: float | None = None
+    rows_lost: int = 0
+    notes: list[str] = field(default_factory=list[str])
+
+    @property
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """Runs, failures, worst detection, rows lost, notes."""
+        worst = "–" if self.worst_detection_s is None else f"{self.worst_detection_s:.2f} s"
+        if not self.runs:
+            return "not run", "–", "–", "–", "; ".join(self.notes)
+        notes = "; ".join(dict.fromkeys(self.notes))
+        return f"{self.runs:,}", str(len(self.failures)), worst, str(self.rows_lost), notes
+
+
+def read_rows(lines: list[str]) -> dict[str, Row]:
+    """The report's rows of what the tests wrote, a row of the matrix each."""
+    rows = {fault_id: Row() for fault_id in MATRIX}
+    for line in lines:
+        trial = json.loads(line)
+        row = rows[trial["fault_id"]]
+        row.runs += trial["runs"]
+        row.failures += trial["failures"]
+        row.rows_lost += trial["rows_lost"]
+        row.notes += trial["notes"]
+        if trial["worst_detection_s"] is not None:
+            row.worst_detection_s = max(row.worst_detection_s or 0.0, trial["worst_detection_s"])
+    return rows
+
+
+def page_of(rows: dict[str, Row], tier: Tier, seed: int, seconds: float) -> str:
+    """The report as a page."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    lines = [
+        "# Reliability",
+        "",
+        "Written by `make faults`. What may go wrong is done to the collector, to its journal and",
+        "to its lake; the simulated venue's log of the truth says what should have come of it.",
+        "Times of detection are the venue's seconds from the fault to its mention.",
+        "",
+        f"Tier {tier}, seed {seed}, commit {commit}, {datetime.now(UTC):%Y-%m-%d}.",
+        f"{os.cpu_count()} processors, Python {platform.python_version()}, {seconds / 60:.0f} min.",
+        "",
+        "| id | fault | what must hold | runs | failures | worst detection | rows lost | notes |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for fault_id, row in rows.items():
+        fault = MATRIX[fault_id]
+        runs, failures, worst, lost, notes = row.cells
+        unit = f" {fault.unit}" if row.runs else ""
+        lines.append(
+            f"| {fault_id} | {fault.what} | {fault.passes} | {runs}{unit} | {failures} "
+            f"| {worst} | {lost} | {notes} |"
+        )
+    failed = [f"- {name}: {line}" for name, row in rows.items() for line in row.failures]
+    if failed:
+        lines += ["", "## What failed", "", *failed[:100]]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Run the tier; 1 where a row failed or could not be run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--tier", type=Tier, choices=list(Tier), default=Tier.FULL)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=[], metavar="ID", help="only these rows")
+    parser.add_argument("--no-page", action="store_true", help="leave docs/reliability.md alone")
+    options = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.NamedTemporaryFile("r", suffix=".jsonl") as report:
+        environment = os.environ | {
+            "SURVEILLANCE_FAULTS_TIER": options.tier,
+            "SURVEILLANCE_FAULTS_SEED": str(options.seed),
+            "SURVEILLANCE_FAULTS_REPORT": report.name,
+            "SURVEILLANCE_FAULTS_ONLY": " ".join(options.only),
+        }
+        command = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / "faults")]
+        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        rows = read_rows(report.readlines())
+    seconds = time.monotonic() - started
+    table = Table("id", "runs", "failures", "worst detection", "rows lost", "notes")
+    for fault_id, row in rows.items():
+        if not options.only or fault_id in options.only:
+            table.add_row(fault_id, *row.cells)
+    Console().print(table)
+    if not options.no_page and not options.only:
+        PAGE.write_text(page_of(rows, options.tier, options.seed, seconds))
+    return 1 if code or any(row.failures for row in rows.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""The matrix's own report."""
+
+from __future__ import annotations
+
+import json
+
+from .__main__ import page_of, read_rows
+from .matrix import MATRIX, Tier, Trial
+
+
+def test_a_case_that_does_not_hold_is_a_failure_of_its_row_and_the_next_goes_on() -> None:
+    trial = Trial(next(iter(MATRIX)), Tier.QUICK, 1)
+    with trial.case("first"):
+        raise AssertionError("two rows missing\nof many")
+    with trial.case("second"):
+        trial.detected_after(3.0)
+    assert (trial.runs, trial.failures) == (2, ["first: two rows missing"])
+    assert trial.worst_detection_s == 3.0
+
+
+def test_outcomes_of_a_rows_tests_are_added_and_the_worst_detection_is_kept() -> None:
+    fault_id = next(iter(MATRIX))
+    lines = [
+        json.dumps(
+            {
+                "fault_id": fault_id,
+                "runs": 3,
+                "failures": ["x"] * failures,
+                "worst_detection_s": worst,
+                "rows_lost": 2,
+                "notes": [],
+            }
+        )
+        for failures, worst in ((0, None), (1, 4.0), (0, 2.0))
+    ]
+    row = read_rows(lines)[fault_id]
+    assert (row.runs, row.failures, row.worst_detection_s, row.rows_lost) == (9, ["x"], 4.0, 6)
+
+
+def test_a_row_that_was_not_run_says_so_on_the_page() -> None:
+    page = page_of(read_rows([]), Tier.FULL, 1, 60.0)
+    lines = [line for line in page.splitlines() if line.startswith("| STO-07")]
+    assert "not run" in lines[0]
