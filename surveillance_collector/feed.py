@@ -83,6 +83,11 @@ class FeedSink(Protocol):
 
     def apply_taken(self) -> None: ...
 
+    @property
+    def crowded(self) -> bool: ...
+
+    async def room(self) -> None: ...
+
     def disconnect(
         self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None
     ) -> None: ...
@@ -355,6 +360,9 @@ class Feed:
         conn = self._conn
         try:
             while True:
+                if self._sink.crowded:
+                    # the peer waits, as far as its buffers and ours go: nothing is left out
+                    await self._sink.room()
                 frame = await socket.recv(decode=False)
                 recv_ns = self._clock.now_ns()
                 self._sink.take(conn, frame, recv_ns)
