@@ -9,10 +9,12 @@ so the rows depend on the frames and their receive times alone, never on when th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import length_hint
+from typing import Self, cast
 
 from surveillance_collector.announcements import Announcement, Announcements
+from surveillance_collector.checkpoint import ENGINE_STATE
 from surveillance_collector.coverage import TRUSTED
 from surveillance_collector.following import Followed
 from surveillance_collector.output import Output, RejectedFrame, Resync
@@ -20,7 +22,9 @@ from surveillance_collector.reading import BookReader, next_multiple
 from surveillance_collector.rows import Reason, trade_row
 from surveillance_collector.sampling import Sampling, Tier
 from surveillance_collector.tallies import Tallies
+from surveillance_core import checkpoints
 from surveillance_core.books import Trust
+from surveillance_core.checkpoints import CheckpointUnreadable, Kinds
 from surveillance_core.lake.schemas import LIFECYCLE, TRADES
 from surveillance_core.venues.protocols import (
     AssetTerms,
@@ -58,6 +62,8 @@ class Engine(BookReader):
     ) -> None:
         super().__init__(sampling)
         self._new_channel = new_channel
+        self._reader = self._read_settled
+        """Who is told of settled books: always the same object, which a checkpoint can name."""
         self._announcements = Announcements()
         self._prints = RecentKeys()
         """What two connections may both tell while one takes over from the other."""
@@ -69,12 +75,61 @@ class Engine(BookReader):
         self._taken: list[ReceivedFrame] = []
         self._taken_conn = ""
 
+    # ── state ────────────────────────────────────────────────────────────────────────────────
+
+    def checkpoint(self) -> bytes:
+        """The whole state, with what was taken and not applied, or produced and not drained.
+
+        Raises
+        ------
+        TypeError
+            If the state holds something that a checkpoint has no way to write: a defect.
+        """
+        return checkpoints.written(vars(self), self._kinds())
+
+    @classmethod
+    def restored(
+        cls,
+        data: bytes,
+        new_channel: Callable[[SettledReader], MarketChannel],
+        sampling: Sampling,
+    ) -> Self:
+        """An engine that goes on where the one that wrote the checkpoint was.
+
+        With the same sampling and the same input it makes the same rows. With another one it reads
+        what is followed as often as before and cuts coverage at the buckets that are its own. Its
+        open connections are as they were made; ``new_channel`` makes the next.
+
+        Raises
+        ------
+        CheckpointUnreadable
+            If the data are damaged or another version's.
+        """
+        engine = cls(new_channel, sampling)
+        held = vars(engine)
+        state = checkpoints.read(data, engine._kinds())
+        if not isinstance(state, dict) or state.keys() != held.keys():
+            raise CheckpointUnreadable("the engine had other attributes when it was written")
+        held.update(cast("dict[str, object]", state))
+        if engine._next_cut_ns is not None:
+            bucket_ends_ns = next_multiple(engine._now_ns, sampling.bucket_ns)
+            engine._next_cut_ns = min(engine._next_cut_ns, bucket_ends_ns)
+        return engine
+
+    def _kinds(self) -> Kinds:
+        supplied = {
+            "new_channel": self._new_channel,
+            "reader": self._reader,
+            "sampling": self._sampling,
+        }
+        return ENGINE_STATE | Kinds(constants=supplied)
+
     # ── input ────────────────────────────────────────────────────────────────────────────────
 
     def connect(self, conn: str, recv_ns: int) -> ConnectionCommands:
         """A connection opened; its books start from nothing. Returns what it is to send."""
         self.advance(recv_ns)
-        channel = self._channels[conn] = self._new_channel(self._read_settled)
+        channel = self._channels[conn] = self._new_channel(self._reader)
         return channel.commands
 
     def follow(self, conn: str, assets: Iterable[AssetTerms], tier: Tier, recv_ns: int) -> None:
@@ -237,37 +292,6 @@ class Engine(BookReader):
     def tallies(self) -> Tallies:
         """What the channels counted, over all connections."""
         return self._tallies.with_open(self._channels.values())
-
-    @property
-    def assets(self) -> Collection[Followed]:
-        """Every asset as it is followed, to be read only."""
-        return self._followed.values()
-
-    @property
-    def books(self) -> int:
-        """Sampled books that stand."""
-        return sum(f.state.opened for f in self._followed.values() if f.terms.primary)
-
-    def all_fresh(self, asset_ids: Iterable[str], now_ns: int, within_ns: int) -> bool:
-        """Whether every book among these assets stands and was told of within ``within_ns``.
-
-        A second token, which only checks the first one's book, and a market with a result have no
-        book to wait for.
-        """
-        for asset_id in asset_ids:
-            followed = self._followed.get(asset_id)
-            if followed is None:
-                return False
-            if followed.terms.primary and not followed.resolved:
-                state = followed.state
-                if not state.opened or now_ns - state.changed_ns > within_ns:
-                    return False
-        return True
-
-    @property
-    def followed(self) -> int:
-        """Markets subscribed."""
-        return sum(f.terms.primary for f in self._followed.values())
 
     # ── events ───────────────────────────────────────────────────────────────────────────────
 

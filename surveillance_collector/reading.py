@@ -7,7 +7,7 @@ batch of its venue's then is read when the batch is whole.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import cast
 
 from surveillance_collector.following import Followed
@@ -44,6 +44,41 @@ class BookReader:
     def _handle(self, conn: str, events: Iterable[ChannelEvent], recv_ns: int) -> None:
         """Act on what a channel told."""
         raise NotImplementedError
+
+    # ── what is followed ─────────────────────────────────────────────────────────────────────
+
+    @property
+    def assets(self) -> Collection[Followed]:
+        """Every asset as it is followed, to be read only."""
+        return self._followed.values()
+
+    @property
+    def books(self) -> int:
+        """Sampled books that stand."""
+        return sum(f.state.opened for f in self._followed.values() if f.terms.primary)
+
+    def all_fresh(self, asset_ids: Iterable[str], now_ns: int, within_ns: int) -> bool:
+        """Whether every book among these assets stands and was told of within ``within_ns``.
+
+        A second token, which only checks the first one's book, and a market with a result have no
+        book to wait for.
+        """
+        for asset_id in asset_ids:
+            followed = self._followed.get(asset_id)
+            if followed is None:
+                return False
+            if followed.terms.primary and not followed.resolved:
+                state = followed.state
+                if not state.opened or now_ns - state.changed_ns > within_ns:
+                    return False
+        return True
+
+    @property
+    def followed(self) -> int:
+        """Markets subscribed."""
+        return sum(f.terms.primary for f in self._followed.values())
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────
 
     def _let_pass(self, now_ns: int) -> None:
         if now_ns <= self._now_ns:
