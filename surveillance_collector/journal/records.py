@@ -15,8 +15,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple, cast
 
-import msgspec
 import google_crc32c
+import msgspec
 
 from surveillance_collector.sampling import Sampling, Tier
 from surveillance_core.markets import Venue
