@@ -109,7 +109,9 @@ class Engine(BookReader):
         held = vars(engine)
         state = checkpoints.read(data, engine._kinds())
         if not isinstance(state, dict) or state.keys() != held.keys():
-            raise CheckpointUnreadable("the engine had other attributes when it was written")
+            there = set(cast("Iterable[object]", state)) if isinstance(state, dict) else set()
+            differing = sorted(map(str, there ^ held.keys()))
+            raise CheckpointUnreadable(f"the engine had other attributes when written: {differing}")
         held.update(cast("dict[str, object]", state))
         if engine._next_cut_ns is not None:
             bucket_ends_ns = next_multiple(engine._now_ns, sampling.bucket_ns)

@@ -5,17 +5,18 @@ Whatever refers to the same object still does afterwards, cycles included, and d
 their order. Nothing is run or imported because the bytes say so: a class is found by its tag among
 those that the reader names, and its attributes must be the ones it has in this version.
 
-Written is one MessagePack array ``[classes, root, objects]`` behind a head with its checksum.
-Every mutable object has a number, its place in ``objects``. A value is a number, a text, bytes,
-a truth value or nil as itself; ``[number]`` for an object; or a list that begins with a letter, for
-what has no identity.
+Written is one MessagePack array ``[classes, root, blocks]`` behind a head with its checksum. A
+block holds objects of one kind, and every object has a number, counted through the blocks. A value
+is a number, a text, bytes, a truth value or nil as itself; ``[number]`` for an object; or a list
+that begins with a letter, for what has no identity. A column of values is a list, or a map with the
+columns that tuples of one length consist of.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, cast
@@ -89,8 +90,8 @@ def read(data: bytes, kinds: Kinds) -> object:
 def read_payload(payload: bytes | memoryview, kinds: Kinds) -> object:
     """What ``read`` makes of the part behind the checksum; raises what it raises."""
     try:
-        classes, root, bodies = msgspec.msgpack.decode(payload, type=tuple[Any, Any, list[Any]])
-        return _Reader(kinds, classes, bodies).root(root)
+        classes, root, blocks = msgspec.msgpack.decode(payload, type=tuple[Any, Any, list[Any]])
+        return _Reader(kinds, classes, blocks).root(root)
     except CheckpointUnreadable:
         raise
     except (
@@ -118,22 +119,22 @@ class _Writer:
             if issubclass(cls, Enum)
             for member in cls
         }
-        self._written |= {id(it): ["x", name] for name, it in kinds.constants.items()}
         """What stands for an object, by its identity; all of them outlive the writing."""
+        self._written |= {id(it): ["x", name] for name, it in kinds.constants.items()}
         self._written[id(UNSET)] = UNSET
-        self._objects: list[object] = []
-        self._layouts: dict[type[Any], tuple[int, Layout]] = {}
+        self._waiting: dict[type[Any], list[tuple[Any, list[int]]]] = {}
+        """Objects that were met and are not written yet, each with what stands for it."""
+        self._numbered = 0
+        self._classes: dict[type[Any], tuple[int, Layout]] = {}
 
     def written(self, root: object) -> bytes:
         value = self._value(root)
-        # the list grows while it is gone through: no call for an object is made inside another
-        bodies = [self._body(obj) for obj in self._objects]
-        classes = [(self._tags[cls], layout.names) for cls, (_, layout) in self._layouts.items()]
-        return msgspec.msgpack.encode((classes, value, bodies))
-
-    def _values(self, values: Iterable[object]) -> list[object]:
-        plain, value = self._plain, self._value
-        return [it if type(it) in plain else value(it) for it in values]
+        blocks: list[list[object]] = []
+        while self._waiting:
+            kind, met = self._waiting.popitem()
+            blocks += self._blocks(kind, met)
+        classes = [(self._tags[cls], layout.names) for cls, (_, layout) in self._classes.items()]
+        return msgspec.msgpack.encode((classes, value, blocks))
 
     def _value(self, it: object) -> object:
         """What is written in the place of a value."""
@@ -151,50 +152,81 @@ class _Writer:
             return it if -(1 << 63) <= cast("int", it) < 1 << 64 else ["i", f"{it:x}"]
         if kind is str:
             return ["s", cast("str", it).encode("utf-8", "surrogatepass")]
-        reference: list[object] = [len(self._objects)]
+        reference: list[int] = []
         self._written[id(it)] = reference
-        self._objects.append(it)
+        waiting = self._waiting.get(kind)
+        if waiting is None:
+            waiting = self._waiting[kind] = []
+        waiting.append((it, reference))
         return reference
 
-    def _body(self, it: Any) -> list[object]:
-        """What an object holds."""
-        kind = cast("type[Any]", type(it))
-        layout = self._layouts.get(kind)
-        if layout is not None:
-            return [layout[0], *self._values(layout[1].values(it))]
+    def _values(self, values: Iterable[object]) -> list[object]:
+        plain, value = self._plain, self._value
+        return [it if type(it) in plain else value(it) for it in values]
+
+    def _column(self, values: list[Any]) -> object:
+        """Many values at once, which mostly are of one kind."""
+        kinds = set(map(type, values))
+        if kinds <= self._plain:
+            return values
+        if kinds == _TUPLES and len(widths := set(map(len, values))) == 1 and 0 not in widths:
+            return {"t": [self._column(list(part)) for part in zip(*values, strict=True)]}
+        return self._values(values)
+
+    def _blocks(self, kind: type[Any], met: list[tuple[Any, list[int]]]) -> Iterator[list[object]]:
+        """Write objects of a kind, those of what they hold that are new to be written next."""
         if kind is dict:
-            if self._is_map(it):
-                return ["m", it]
-            return ["d", self._values(it), self._values(it.values())]
+            # the encoder's own map holds the levels of a book at a tenth of the cost
+            maps = [one for one in met if self._is_map(one[0])]
+            if maps:
+                yield ["m", *self._number(maps)]
+            met = [one for one in met if not one[1]]
+        if not met:
+            return
+        objects = self._number(met)
         if kind is list:
-            return ["l", self._values(it)]
-        if kind is Counter:
-            return ["c", self._values(it), self._values(it.values())]
-        if kind is OrderedDict:
-            return ["o", self._values(it), self._values(it.values())]
-        if kind is defaultdict:
-            factory = self._value(it.default_factory)
-            return ["f", self._values(it), self._values(it.values()), factory]
-        if kind is set:
-            return ["a", self._values(it)]
-        if kind is deque:
-            return ["q", self._values(it), it.maxlen]
-        if kind not in self._tags:
-            raise TypeError(f"a checkpoint has no way to write a {kind.__qualname__}: {it!r:.100}")
-        self._layouts[kind] = len(self._layouts), layout_of(kind)
-        return self._body(it)
+            yield ["l", *(self._column(it) for it in objects)]
+        elif kind is set:
+            yield ["a", *(self._column(list(it)) for it in objects)]
+        elif kind is deque:
+            yield ["q", *((it.maxlen, self._column(list(it))) for it in objects)]
+        elif kind is defaultdict:
+            yield ["f", *((self._value(it.default_factory), *self._items(it)) for it in objects)]
+        elif kind in _DICTS:
+            yield [_DICTS[kind], *map(self._items, objects)]
+        else:
+            place, layout = self._class(kind, objects[0])
+            yield [place, *map(self._column, layout.columns(objects))]
+
+    def _number(self, met: list[tuple[Any, list[int]]]) -> list[Any]:
+        for number, (_, reference) in enumerate(met, self._numbered):
+            reference.append(number)
+        self._numbered += len(met)
+        return [it for it, _ in met]
+
+    def _items(self, it: dict[object, object]) -> tuple[object, object]:
+        return self._column(list(it)), self._column(list(it.values()))
 
     def _is_map(self, it: dict[object, object]) -> bool:
-        """Whether the encoder's own map can hold it, which costs a tenth: levels of a book are."""
         keys = set(map(type, it))
         return (
-            len(keys) == 1
+            len(keys) <= 1
             and keys <= _MAP_KEYS & self._plain
             and self._plain.issuperset(map(type, it.values()))
         )
 
+    def _class(self, kind: type[Any], example: object) -> tuple[int, Layout]:
+        if kind not in self._tags:
+            name = kind.__qualname__
+            raise TypeError(f"a checkpoint has no way to write a {name}: {example!r:.100}")
+        if kind not in self._classes:
+            self._classes[kind] = len(self._classes), layout_of(kind)
+        return self._classes[kind]
+
 
 _MAP_KEYS: Final = frozenset({int, str})
+_TUPLES: Final = {tuple}
+_DICTS: Final[dict[type[Any], str]] = {dict: "d", Counter: "c", OrderedDict: "o"}
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -202,12 +234,13 @@ _MAP_KEYS: Final = frozenset({int, str})
 class _Reader:
     """One reading: first every object empty, then what each holds."""
 
-    def __init__(self, kinds: Kinds, classes: Any, bodies: list[Any]) -> None:
+    def __init__(self, kinds: Kinds, classes: Any, blocks: list[list[Any]]) -> None:
         self._kinds = kinds
         self._layouts = [self._layout(tag, names) for tag, names in classes]
-        self._objects = [self._empty(body) for body in bodies]
-        for obj, body in zip(self._objects, bodies, strict=True):
-            self._fill(obj, body)
+        empty = [self._empty(block[0], block[1:]) for block in blocks]
+        self._objects = [it for block in empty for it in block]
+        for block, objects in zip(blocks, empty, strict=True):
+            self._fill(block[0], objects, block[1:])
 
     def root(self, raw: object) -> object:
         return self._value(raw)
@@ -225,41 +258,61 @@ class _Reader:
             )
         return layout
 
-    def _empty(self, body: Any) -> object:
-        kind = body[0]
+    def _empty(self, kind: Any, raw: list[Any]) -> list[Any]:
+        """A block's objects, without what they hold."""
         if type(kind) is int:
-            return self._layouts[_place(kind)].new(body[1:])
+            # tuples may hold objects: like these they are put in when all objects are there
+            columns: list[list[Any]] = [
+                [[]] * self._length(it["t"][0]) if type(it) is dict else it for it in raw
+            ]
+            return self._layouts[_place(kind)].new(columns)
         if kind == "m":
-            if type(body[1]) is not dict or len(body) != 2:
+            if any(type(it) is not dict for it in raw):
                 raise CheckpointUnreadable("a map is none")
-            return body[1]
-        if kind == "f":
-            return defaultdict[object, object](self._constant(body[3]))
+            return raw
         if kind == "q":
-            return deque[object](maxlen=body[2])
-        return _EMPTY[kind]()
+            return [deque[object](maxlen=most) for most, _ in raw]
+        if kind == "f":
+            return [defaultdict[object, object](self._value(factory)) for factory, _, _ in raw]
+        return [_EMPTY[kind]() for _ in raw]
 
-    def _fill(self, obj: Any, body: Any) -> None:
-        kind = body[0]
+    def _fill(self, kind: Any, objects: list[Any], raw: list[Any]) -> None:
         if type(kind) is int:
-            self._layouts[kind].fill(obj, self._values(body[1:]))
-        elif kind in ("l", "q"):
-            obj.extend(self._values(body[1]))
+            self._layouts[kind].fill(objects, map(self._column, raw))
+        elif kind == "q":
+            for it, (_, items) in zip(objects, raw, strict=True):
+                it.extend(self._column(items))
+        elif kind == "l":
+            for it, items in zip(objects, raw, strict=True):
+                it.extend(self._column(items))
         elif kind == "a":
-            obj.update(self._values(body[1]))
+            for it, items in zip(objects, raw, strict=True):
+                it.update(self._column(items))
         elif kind != "m":
-            keys, values = self._values(body[1]), self._values(body[2])
-            for key, value in zip(keys, values, strict=True):
-                obj[key] = value
+            for it, (*_, keys, values) in zip(objects, raw, strict=True):
+                for key, value in zip(self._column(keys), self._column(values), strict=True):
+                    it[key] = value
+
+    def _length(self, raw: Any) -> int:
+        return self._length(raw["t"][0]) if type(raw) is dict else len(raw)
+
+    def _column(self, raw: Any) -> list[Any]:
+        if type(raw) is dict:
+            parts = cast("list[Any]", raw["t"])
+            return list(zip(*map(self._column, parts), strict=True))
+        if type(raw) is not list:
+            raise CheckpointUnreadable(f"no column of values: {raw!r:.100}")
+        column = cast("list[Any]", raw)
+        return column if _PLAIN.issuperset(map(type, column)) else self._values(column)
 
     def _values(self, raw: Iterable[object]) -> list[object]:
         value = self._value
         return [it if type(it) in _PLAIN else value(it) for it in raw]
 
-    def _value(self, raw: Any) -> object:
+    def _value(self, raw: Any) -> Any:
         if type(raw) is not list:
             if type(raw) in _PLAIN:
-                return cast("object", raw)
+                return raw
             raise CheckpointUnreadable(f"no value of a state: {raw!r:.100}")
         items = cast("list[Any]", raw)
         kind = items[0]
@@ -273,7 +326,7 @@ class _Reader:
         if kind == "e":
             return self._member(*items[1:])
         if kind == "x":
-            return self._constant(items)
+            return self._constant(*items[1:])
         if kind == "i":
             return int(items[1], 16)
         if kind == "s":
@@ -288,8 +341,7 @@ class _Reader:
             raise CheckpointUnreadable(f"this version knows no enumeration under {tag!r}")
         return cls[name]
 
-    def _constant(self, raw: Any) -> Any:
-        _, name = raw
+    def _constant(self, name: str) -> object:
         if name not in self._kinds.constants:
             raise CheckpointUnreadable(f"this version knows no constant {name!r}")
         return self._kinds.constants[name]

@@ -1,8 +1,12 @@
-"""How the objects of a class are taken apart into attributes and put together again. Pure."""
+"""How the objects of a class are taken apart into attributes and put together again. Pure.
+
+Many objects of a class at a time, an attribute's values in a column, which costs a third of going
+through them one by one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from operator import attrgetter
 from typing import Any, Final, cast
@@ -21,62 +25,74 @@ class Layout:
     cls
         The class; nothing that it defines is run but what each kind of it says.
     names
-        Its attributes, in the order in which they are written.
+        Its attributes, in the order of the columns.
+
+    Raises
+    ------
+    TypeError
+        If there are none.
     """
 
     def __init__(self, cls: type[Any], names: Sequence[str]) -> None:
+        if not names:
+            raise TypeError(f"{cls.__name__} has no attributes")
         self.cls = cls
         self.names = list(names)
 
-    def values(self, obj: Any) -> Iterable[object]:
-        """The object's attributes, as they are underneath any property."""
+    def columns(self, objects: Sequence[Any]) -> Iterator[list[object]]:
+        """The attributes of objects, as they are underneath any property."""
         raise NotImplementedError
 
-    def new(self, raw: list[Any]) -> object:
-        """An object to be filled; ``raw`` are its values, lists where they are not plain."""
-        del raw
-        return object.__new__(self.cls)
+    def new(self, columns: Sequence[Sequence[Any]]) -> list[object]:
+        """Objects to be filled; ``columns`` are as written, lists where values are not plain."""
+        return [object.__new__(self.cls) for _ in columns[0]]
 
-    def fill(self, obj: Any, values: Iterable[object]) -> None:
-        """Give a new object its attributes."""
+    def fill(self, objects: Sequence[Any], columns: Iterable[Sequence[object]]) -> None:
+        """Give new objects their attributes."""
         raise NotImplementedError
 
 
 class Slotted(Layout):
-    """Objects whose attributes are slots, some of them hidden by a property of a subclass."""
+    """Objects whose attributes are slots.
+
+    A slot that a property of a subclass hides holds nothing, since whatever is assigned to it the
+    property takes.
+    """
 
     def __init__(self, cls: type[Any]) -> None:
-        slots = {
-            (base, name): base.__dict__[name]
+        slots = [
+            (name, base.__dict__[name])
             for base in reversed(cls.__mro__)
             for name in _slots_of(base)
-        }
-        # what no property hides is had by one call
-        visible = [name for (_, name), slot in slots.items() if getattr(cls, name) is slot]
-        hidden = {key: slot for key, slot in slots.items() if getattr(cls, key[1]) is not slot}
-        super().__init__(cls, [*visible, *(f"{base.__name__}.{name}" for base, name in hidden)])
-        self._slots = [*(getattr(cls, name) for name in visible), *hidden.values()]
-        self._hidden = list(hidden.values())
-        self._visible: Callable[[Any], tuple[object, ...]] | None = (
-            attrgetter(*visible) if len(visible) > 1 else None
-        )
+        ]
+        seen = [(name, slot) for name, slot in slots if getattr(cls, name) is slot]
+        super().__init__(cls, [name for name, _ in seen])
+        self._slots = [slot for _, slot in seen]
+        self._hidden = [slot for _, slot in slots if slot not in self._slots]
 
-    def values(self, obj: Any) -> Iterable[object]:
-        """The slots, ``UNSET`` for each that has no value."""
-        if self._visible is not None:
+    def columns(self, objects: Sequence[Any]) -> Iterator[list[object]]:
+        """The slots, ``UNSET`` for each that has no value.
+
+        Raises
+        ------
+        TypeError
+            If a hidden slot was given a value behind its property's back.
+        """
+        if any(_value_or_unset(slot, objects[0]) is not UNSET for slot in self._hidden):
+            raise TypeError(f"{self.cls.__name__} keeps something in a slot behind a property")
+        for name, slot in zip(self.names, self._slots, strict=True):
             try:
-                seen = self._visible(obj)
+                yield list(map(attrgetter(name), objects))
             except AttributeError:
-                pass
-            else:
-                return [*seen, *(_value_or_unset(slot, obj) for slot in self._hidden)]
-        return [_value_or_unset(slot, obj) for slot in self._slots]
+                yield [_value_or_unset(slot, obj) for obj in objects]
 
-    def fill(self, obj: Any, values: Iterable[object]) -> None:
-        """Set the slots, past any property."""
-        for slot, value in zip(self._slots, values, strict=True):
-            if value is not UNSET:
-                slot.__set__(obj, value)
+    def fill(self, objects: Sequence[Any], columns: Iterable[Sequence[object]]) -> None:
+        """Set the slots."""
+        for slot, column in zip(self._slots, columns, strict=True):
+            assign = slot.__set__
+            for obj, value in zip(objects, column, strict=True):
+                if value is not UNSET:
+                    assign(obj, value)
 
 
 class Open(Layout):
@@ -90,17 +106,20 @@ class Open(Layout):
         else:
             super().__init__(cls, list(cast("dict[str, object]", vars(cls()))))
 
-    def values(self, obj: Any) -> Iterable[object]:
+    def columns(self, objects: Sequence[Any]) -> Iterator[list[object]]:
         """The attributes; raises ``TypeError`` where they are not the class's."""
-        held = cast("dict[str, object]", vars(obj))
-        if held.keys() != set(self.names):
-            differing = sorted(held.keys() ^ set(self.names))
-            raise TypeError(f"{self.cls.__name__} has other attributes than made: {differing}")
-        return map(held.__getitem__, self.names)
+        names = set(self.names)
+        held = [cast("dict[str, object]", vars(obj)) for obj in objects]
+        for one in held:
+            if one.keys() != names:
+                differing = sorted(one.keys() ^ names)
+                raise TypeError(f"{self.cls.__name__} has other attributes than made: {differing}")
+        return ([one[name] for one in held] for name in self.names)
 
-    def fill(self, obj: Any, values: Iterable[object]) -> None:
+    def fill(self, objects: Sequence[Any], columns: Iterable[Sequence[object]]) -> None:
         """Set the attributes, of a frozen dataclass too."""
-        vars(obj).update(zip(self.names, values, strict=True))
+        for obj, values in zip(objects, zip(*columns, strict=True), strict=True):
+            vars(obj).update(zip(self.names, values, strict=True))
 
 
 class Structure(Layout):
@@ -109,20 +128,23 @@ class Structure(Layout):
     def __init__(self, cls: type[msgspec.Struct]) -> None:
         super().__init__(cls, cls.__struct_fields__)
 
-    def values(self, obj: Any) -> Iterable[object]:
+    def columns(self, objects: Sequence[Any]) -> Iterator[list[object]]:
         """The fields."""
-        return [getattr(obj, name) for name in self.names]
+        return (list(map(attrgetter(name), objects)) for name in self.names)
 
-    def new(self, raw: list[Any]) -> object:
-        """A struct that lacks what is not plain."""
-        plain = (None if type(value) is list else value for value in raw)
-        return cast("object", self.cls(**dict(zip(self.names, plain, strict=True))))
+    def new(self, columns: Sequence[Sequence[Any]]) -> list[object]:
+        """Structs that lack what is not plain."""
+        return [
+            self.cls(**dict(zip(self.names, values, strict=True)))
+            for values in zip(*map(_plain_of, columns), strict=True)
+        ]
 
-    def fill(self, obj: Any, values: Iterable[object]) -> None:
+    def fill(self, objects: Sequence[Any], columns: Iterable[Sequence[object]]) -> None:
         """Put in what was lacking."""
-        for name, value in zip(self.names, values, strict=True):
-            if getattr(obj, name) is not value:
-                msgspec.structs.force_setattr(obj, name, value)
+        for name, column in zip(self.names, columns, strict=True):
+            for obj, value in zip(objects, column, strict=True):
+                if getattr(obj, name) is not value:
+                    msgspec.structs.force_setattr(obj, name, value)
 
 
 def layout_of(cls: type[Any]) -> Layout:
@@ -136,6 +158,14 @@ def layout_of(cls: type[Any]) -> Layout:
     if issubclass(cls, msgspec.Struct):
         return Structure(cls)
     return Open(cls) if cls.__dictoffset__ else Slotted(cls)
+
+
+def _plain_of(column: Sequence[Any]) -> Sequence[Any]:
+    return (
+        [None if type(value) is list else value for value in column]
+        if (list in set(map(type, column)))
+        else column
+    )
 
 
 def _slots_of(cls: type[Any]) -> tuple[str, ...]:
