@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from contextlib import redirect_stderr
+from datetime import UTC, date, datetime, timedelta
 from io import StringIO
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -19,7 +20,10 @@ import typer
 from surveillance_collector.lock import collector_lock
 from surveillance_collector.share import Share
 from surveillance_core.command_line import reporting_failures
+from surveillance_core.lake.compaction import CompactedDay, compact_day
+from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.store import open_store
+from surveillance_core.markets import Venue
 
 PATIENCE_S = 30.0
 
@@ -27,7 +31,9 @@ PATIENCE_S = 30.0
 def quick_processes() -> ForkServerContext:
     """Where such processes come from."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["surveillance_collector.lock", "surveillance_core.lake.read"])
+    context.set_forkserver_preload(
+        ["surveillance_collector.lock", "surveillance_core.lake.compaction"]
+    )
     return context
 
 
@@ -54,3 +60,21 @@ def race_for_the_lock(root: str, start: Barrier, told: Connection) -> None:
             told.recv()
     except typer.Exit as refused:
         told.send(Outcome(pid, refused.exit_code, said.getvalue()))
+
+
+def compact_everything(lake: Lake, day: date) -> CompactedDay:
+    """Compact all hours of a day, however fresh, and delete what is replaced at once."""
+    none = timedelta(0)
+    return compact_day(lake, Venue.POLYMARKET, day, margin=none, grace=none, clock=_in_a_century)
+
+
+def compact_and_tell(root: str, day: date, told: Connection) -> None:
+    """The same, with a word before and after it."""
+    lake = Lake(root)
+    told.send("at work")
+    compact_everything(lake, day)
+    told.send("done")
+
+
+def _in_a_century() -> datetime:
+    return datetime(2126, 1, 1, tzinfo=UTC)
