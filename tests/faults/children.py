@@ -1,7 +1,8 @@
 """What runs in processes of its own, and processes that are there in milliseconds.
 
-They are forked off a server that has the imports behind it. Since it looks functions up by the
-name of their module, tests import this one by its whole name.
+They are forked off a server that has the imports behind it, as far as those are of the packages:
+what this module imports beyond them each process pays for. Since functions are looked up by the
+name of their module, tests import them by its whole name.
 """
 
 from __future__ import annotations
