@@ -38,6 +38,8 @@ from surveillance_core.venues.registry import adapter_of
 
 TICK_SECONDS = 0.05
 REPORT_SECONDS = 10.0
+SAME_STOP_SECONDS = 1.0
+"""Signals within this tell the same: a terminal's to a whole group, and then one to the process."""
 
 log = structlog.get_logger()
 
@@ -290,6 +292,8 @@ async def collect(
 ) -> list[CollectorReport]:
     """Collect the venues until SIGTERM, SIGINT or ``seconds`` have passed; then flush.
 
+    A second signal ends the process at once; what is published by then is whole.
+
     Raises
     ------
     BaseExceptionGroup
@@ -297,8 +301,7 @@ async def collect(
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    _stop_on_signals(loop, stopping)
     collectors = [VenueCollector(settings, lake, venue, share) for venue in venues]
     readers = [collector.status for collector in collectors]
     health = await HealthWatch(settings, lake.store, readers, shard=share.name).start()
@@ -317,3 +320,21 @@ async def collect(
     if failures:
         raise ExceptionGroup("collection failed", failures)
     return [collector.report() for collector in collectors]
+
+
+def _stop_on_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    """Have SIGTERM and SIGINT set the event, and a later one end the process."""
+    first: list[float] = []
+
+    def told(number: signal.Signals) -> None:
+        if not first:
+            first.append(loop.time())
+            stopping.set()
+        elif loop.time() - first[0] > SAME_STOP_SECONDS:
+            log.warning("stop_aborted", signal=number.name)
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told, number)

@@ -301,9 +301,18 @@ async def test_a_peer_that_takes_no_commands_is_given_up(monkeypatch: pytest.Mon
 
 
 def test_receive_times_never_repeat_and_never_go_back() -> None:
-    readings = iter([5, 5, 3, 9, 9, 1, 20])
+    readings = iter([5_000, 5_000, 3_000, 9_000, 9_001, 1_000, 20_001])
     clock = ReceiveClock(lambda: next(readings))
-    assert [clock.now_ns() for _ in range(7)] == [5, 6, 7, 9, 10, 11, 20]
+    # a microsecond apart: the names of files are made of microseconds
+    assert [clock.now_ns() for _ in range(7)] == [
+        5_000,
+        6_000,
+        7_000,
+        9_000,
+        10_000,
+        11_000,
+        20_001,
+    ]
 
 
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────
