@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -159,7 +159,7 @@ async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 @contextmanager
-def _https(context: ssl.SSLContext | None) -> Iterator[tuple[str, list[int]]]:
+def _https(context: ssl.SSLContext | None) -> Generator[tuple[str, list[int]]]:
     """A server in a thread that answers an empty object; None answers without TLS."""
     made: list[int] = []
     listener = socket.create_server(("127.0.0.1", 0))
