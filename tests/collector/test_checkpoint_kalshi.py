@@ -111,6 +111,8 @@ def _spelled(kind: str, ticker: str, seq: int, ns: int, size: str) -> str:
             return _announced(1)
         case "snapshot":
             return _snapshot(ticker, seq)
+        case "late":
+            return _delta(ticker, max(1, seq - 1), size, 0)
         case "delta" | "gap" | "repeat":
             return _delta(ticker, seq, size, (ns - START_NS) // SECOND % 60)
         case "trade":
@@ -135,7 +137,7 @@ def _spelled(kind: str, ticker: str, seq: int, ns: int, size: str) -> str:
 
 NUMBERED = ("snapshot", *["delta"] * 12, "gap", "ok", "unsubscribed", "error")
 UNNUMBERED = (
-    "subscribed", "repeat", "trade", "ticker", "settled", "huge", "odd", "drain", "renew"
+    "subscribed", "repeat", "late", "trade", "ticker", "settled", "huge", "odd", "drain", "renew"
 )  # fmt: skip
 
 
