@@ -180,6 +180,19 @@ def test_kalshi_streams_that_break_go_on_broken_from_any_cut(data: st.DataObject
     check(new_kalshi, sampling, steps, cuts_of(data, steps), cold=data.draw(st.booleans()))
 
 
+def test_numbers_that_are_missing_are_known_as_such_when_they_come_late() -> None:
+    terms = AssetTerms(market_id="A", asset_id="A", tick=100)
+    told = (_announced(1), _snapshot("A", 1), _delta("A", 5, "1.00", 1), _delta("A", 3, "1.00", 1))
+    steps: list[Step] = [
+        ("connect", ("c1", START_NS)),
+        ("follow", ("c1", [terms], Tier.HOT, START_NS)),
+        *(("receive", ("c1", frame, START_NS + n * MS)) for n, frame in enumerate(told)),
+        ("drain", ()),
+    ]
+    for cut in range(len(steps)):
+        check(new_kalshi, sampled(), steps, [cut])
+
+
 def test_what_a_connection_sends_next_is_what_it_would_have_sent() -> None:
     """Streams, markets and numbers of commands are state as well."""
     engine = Engine(new_kalshi, sampled())
