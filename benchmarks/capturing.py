@@ -31,7 +31,7 @@ BOUND = 0.5
 CPU_SHARE = 0.08
 _MARKETS = 350
 """Two assets each: as many as one connection may have."""
-_SPEED = 15.0
+_SPEED = 1.0
 """Simulated seconds in one of the wall's while frames come as fast as they are taken."""
 
 
