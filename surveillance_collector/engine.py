@@ -239,6 +239,13 @@ class Engine(BookReader):
             self._taken_conn = conn
         self._taken.append((frame, recv_ns))
 
+    def take_all(self, conn: str, frames: Sequence[ReceivedFrame]) -> None:
+        """Several frames, as ``take``."""
+        if conn != self._taken_conn:
+            self.apply_taken()
+            self._taken_conn = conn
+        self._taken += frames
+
     def apply_taken(self) -> None:
         """Apply the frames that were taken, as if each had been as it came."""
         frames, self._taken = self._taken, []

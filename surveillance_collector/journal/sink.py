@@ -14,7 +14,7 @@ from surveillance_collector.journal.records import (
 )
 from surveillance_collector.journal.writer import Journal
 from surveillance_collector.sampling import Tier
-from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
+from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands, ReceivedFrame
 
 
 class JournaledEngine:
@@ -30,9 +30,13 @@ class JournaledEngine:
         self._last_number = 0
         self._standing: dict[str, dict[str, tuple[AssetTerms, Tier]]] = {}
         """What each open connection follows."""
+        self._frames: list[ReceivedFrame] = []
+        """What was taken of one connection and is not written down yet."""
+        self._conn = ""
 
     def connect(self, conn: str, recv_ns: int) -> ConnectionCommands:
         """A connection opened."""
+        self.apply_taken()
         self._last_number += 1
         self._numbers[conn] = self._last_number
         self._standing[conn] = {}
@@ -41,6 +45,7 @@ class JournaledEngine:
 
     def follow(self, conn: str, assets: Iterable[AssetTerms], tier: Tier, recv_ns: int) -> None:
         """These assets were subscribed on the connection."""
+        self.apply_taken()
         followed = list(assets)
         payload = encode_payload(Follow(tier, followed))
         self._journal.append(Kind.FOLLOW, recv_ns, self._numbers[conn], payload)
@@ -49,6 +54,7 @@ class JournaledEngine:
 
     def forget(self, conn: str, asset_ids: Sequence[str], recv_ns: int) -> None:
         """These assets were unsubscribed."""
+        self.apply_taken()
         number = self._numbers.get(conn, 0)
         self._journal.append(Kind.FORGET, recv_ns, number, encode_payload(list(asset_ids)))
         for asset_id in asset_ids:
@@ -57,6 +63,7 @@ class JournaledEngine:
 
     def disconnect(self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None) -> None:
         """The connection is gone."""
+        self.apply_taken()
         number = self._numbers.pop(conn, None)
         if number is None:
             return
@@ -67,13 +74,24 @@ class JournaledEngine:
 
     def take(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
         """One frame, to be applied before anything else happens or when the caller says so."""
-        payload = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
-        self._journal.append(Kind.FRAME, recv_ns, self._numbers[conn], payload)
-        self.engine.take(conn, frame, recv_ns)
+        if conn != self._conn:
+            self.apply_taken()
+            self._conn = conn
+        self._frames.append((frame, recv_ns))
 
     def apply_taken(self) -> None:
-        """Apply the frames that were taken."""
+        """Write down the frames that were taken, and apply them."""
+        frames = self._frames
+        if frames:
+            self._frames = []
+            self._journal.append_frames(self._numbers[self._conn], frames)
+            self.engine.take_all(self._conn, frames)
         self.engine.apply_taken()
+
+    def advance(self, now_ns: int) -> None:
+        """Let time pass."""
+        self.apply_taken()
+        self.engine.advance(now_ns)
 
     def waiting(self, conn: str) -> int:
         """Standing books that the connection is to take over and has not got yet."""
@@ -90,10 +108,12 @@ class JournaledEngine:
 
     def mark(self, now_ns: int) -> int:
         """What the engine had produced by now was handed over; the position of the mark."""
+        self.apply_taken()
         return self._journal.append(Kind.MARK, now_ns, 0, b"")
 
     def finish(self, now_ns: int) -> None:
         """End of input: judge and cover what stands."""
+        self.apply_taken()
         self._journal.append(Kind.FINISH, now_ns, 0, b"")
         self.engine.finish(now_ns)
 

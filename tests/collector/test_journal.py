@@ -341,7 +341,7 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
             last_ns = now_ns
         last_ns = max(last_ns, recv_ns) if reference else last_ns
         if number in plan.ticks or number in plan.marks or number in plan.segments:
-            engine.advance(now_ns)
+            sink.advance(now_ns)
             held += [(t.name, us, row) for t, us, row in engine.drain().rows]
         if number in plan.segments:
             sink.begin_segment(now_ns)
@@ -353,6 +353,7 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
             lake.publish([row for row in held if lake.bucket(row[1]) < ended], position)
             held = [row for row in held if lake.bucket(row[1]) >= ended]
         if number == last_synced:
+            sink.apply_taken()
             assert await journal.sync()
             reference = False
     await journal.close()
