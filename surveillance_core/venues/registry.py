@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -13,9 +13,11 @@ from surveillance_core.markets import Market, Venue
 from surveillance_core.settings import ConfigurationError, Settings
 from surveillance_core.venues.kalshi import credentials as kalshi_credentials
 from surveillance_core.venues.kalshi import rest as kalshi_rest
+from surveillance_core.venues.kalshi import rest_books as kalshi_rest_books
 from surveillance_core.venues.kalshi import wire as kalshi_wire
 from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.polymarket import rest as polymarket_rest
+from surveillance_core.venues.polymarket import rest_books as polymarket_rest_books
 from surveillance_core.venues.polymarket import wire as polymarket_wire
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.polymarket.integrity import spell_size
@@ -26,6 +28,7 @@ from surveillance_core.venues.protocols import (
     Discovery,
     MarketChannel,
     SettledReader,
+    Top,
 )
 from surveillance_core.venues.rest import RestClient
 
@@ -80,6 +83,9 @@ class VenueAdapter:
     """Whether a market's second outcome has a book of its own, the mirror of the first's."""
     message_types: frozenset[str]
     """Types of message this version reads, as the venue names them."""
+    tops: Callable[[RestClient, Sequence[AssetTerms]], Mapping[str, Top]]
+    """Asks by REST for the best levels of these assets' books; what it has no book of is missing.
+    Raises ``VenueError``."""
     complete: Callable[[RestClient, Discovery], None] | None = None
     """Fills in from the venue's second host what its listing left out."""
 
@@ -118,6 +124,7 @@ _ADAPTERS = {
         ping=None,
         mirrored=False,
         message_types=frozenset(kalshi_wire.TYPE_NAMES.values()),
+        tops=kalshi_rest_books.fetch_tops,
     ),
     Venue.POLYMARKET: VenueAdapter(
         venue=Venue.POLYMARKET,
@@ -127,6 +134,7 @@ _ADAPTERS = {
         ping=polymarket_wire.PING,
         mirrored=True,
         message_types=frozenset(polymarket_wire.TYPE_NAMES.values()),
+        tops=polymarket_rest_books.fetch_tops,
         complete=complete_rewards,
     ),
 }

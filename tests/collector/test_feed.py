@@ -19,6 +19,7 @@ from surveillance_collector import feed as feed_module
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier
+from surveillance_collector.silence import Silence
 from surveillance_core.venues.polymarket.subscriptions import Subscriptions
 from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
 from surveillance_core.venues.registry import adapter_of, asset_terms
@@ -62,6 +63,9 @@ class Sink:
         self.calls.append(("disconnect", conn, recv_ns))
         self.causes.append((cause, since_ns))
 
+    def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None:
+        raise AssertionError("a feed doubts no single book")
+
     @property
     def conns(self) -> list[str]:
         return [conn for kind, conn, _ in self.calls if kind == "connect"]
@@ -72,7 +76,12 @@ class Sink:
 
 
 def _feed(
-    sink: Sink, url: str, *, stall_seconds: float = 60.0, budget: HandshakeBudget | None = None
+    sink: Sink,
+    url: str,
+    *,
+    stall_seconds: float = 60.0,
+    half_open_seconds: float = 30.0,
+    budget: HandshakeBudget | None = None,
 ) -> Feed:
     return Feed(
         "polymarket-0",
@@ -81,7 +90,8 @@ def _feed(
         ReceiveClock(),
         handshake=lambda wall_ms: {},
         ping=adapter_of(VENUE).ping,
-        stall_seconds=stall_seconds,
+        silence=Silence(stall_seconds),
+        half_open_seconds=half_open_seconds,
         reconnect_max_seconds=0.1,
         budget=HandshakeBudget(0.0, 0.0) if budget is None else budget,
     )
