@@ -104,7 +104,8 @@ class Feed:
     half_open_seconds
         Longest time in which a peer that answers nothing is given up.
     on_silent
-        Called with the connection's id before one that fell silent is given up.
+        Called with the connection's id before one that fell silent is given up; returns whether
+        somebody vouches for it, so that it may be silent for longer.
     reconnect_max_seconds
         Longest wait after a plain failure.
     budget
@@ -129,7 +130,7 @@ class Feed:
         reconnect_max_seconds: float,
         budget: HandshakeBudget,
         attempts: int = 0,
-        on_silent: Callable[[str], None] = lambda conn: None,
+        on_silent: Callable[[str], bool] = lambda conn: False,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.name = name
@@ -389,7 +390,8 @@ class Feed:
         try:
             while not reader.done():
                 if not await self._data_comes(arrived) and not reader.done():
-                    self._on_silent(self._conn)
+                    if self._on_silent(self._conn):
+                        continue
                     self.give_up(STALLED, self._last_data_ns)
                     break
                 arrived.clear()

@@ -68,13 +68,15 @@ class StallWatch:
         self._asked: dict[str, tuple[Sentinel, int]] = {}
         """Sentinels by connection that the witness was asked about, and how it had spoken."""
         self._verdicts = Verdicts(lambda: books.assets)
+        self.vouched = 0
+        """Times that a connection was not given up because REST had the same books."""
         self.missed = 0
         """Times that a sentinel was silent for too long."""
 
     @property
     def verdicts(self) -> Mapping[str, int]:
-        """How silences on which connections were given up have turned out."""
-        return self._verdicts.judged
+        """How silences that were too long have turned out."""
+        return {**self._verdicts.judged, "vouched": self.vouched}
 
     def sentinel_of(self, name: str) -> str:
         """Whose the connection's sentinel is: ``own``, ``other`` or empty."""
@@ -90,11 +92,21 @@ class StallWatch:
             "witness": self._witness.counts["stalls"],
         }
 
-    def fell_silent(self, conn: str) -> None:
-        """The connection is being given up because no data came."""
+    def fell_silent(self, conn: str) -> bool:
+        """Whether REST vouches for a connection that is to be given up because no data came.
+
+        It does where the source is not known to speak often and the books have been found to be
+        the venue's since its last data.
+        """
         for feed in self._feeds:
-            if feed.conn == conn:
-                self._verdicts.note(conn, feed.silence, time.monotonic())
+            if feed.conn != conn:
+                continue
+            if not feed.silence.speaks and self._witness.vouches(conn, feed.heard_ns):
+                self.vouched += 1
+                feed.silence.was_wrong()
+                return True
+            self._verdicts.note(conn, feed.silence, time.monotonic())
+        return False
 
     async def run(self) -> None:
         """Look again and again until cancelled."""

@@ -201,6 +201,8 @@ def judge(readings: Sequence[Reading], memory: Memory, followed: int) -> Finding
         several = len(reading.wrong) > 1 or not reading.speaks
         if most and (several or reading.wrong[0].asset_id in memory.wrong):
             condemned.append(reading.conn)
+            # a best level that agrees says nothing of those behind it
+            doubted += (*reading.agreed, *reading.unsure)
     return Findings(tuple(doubted), tuple(condemned))
 
 

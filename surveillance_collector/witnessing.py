@@ -100,6 +100,7 @@ class Witness:
         self._feeds = feeds
         self._replace = replace
         self._memory = Memory()
+        self._vouched_ns: dict[str, int] = {}
         self._wanted: dict[str, None] = {}
         self._woken = asyncio.Event()
         self._demoted_until = 0.0
@@ -120,6 +121,10 @@ class Witness:
     def agreed_ns(self, asset_id: str) -> int:
         """When it last agreed with the asset's book, on the receive clock; 0 if never."""
         return self._memory.agreed_ns.get(asset_id, 0)
+
+    def vouches(self, conn: str, since_ns: int) -> bool:
+        """Whether all compared books of the connection agreed in a round begun since then."""
+        return self._vouched_ns.get(conn, 0) > since_ns
 
     def ask_about(self, conn: str) -> None:
         """Have a connection's books compared now."""
@@ -177,11 +182,15 @@ class Witness:
         findings = judge(readings, self._memory, len(followed))
         forget(self._memory, followed)
         remember(self._memory, readings, asked_ns)
+        open_conns = {feed.conn for feed in self._feeds()}
+        self._vouched_ns = {c: ns for c, ns in self._vouched_ns.items() if c in open_conns}
         for reading in readings:
+            if reading.agreed and not reading.wrong:
+                self._vouched_ns[reading.conn] = asked_ns
             self.counts["agreed"] += len(reading.agreed)
             self.counts["mismatched"] += len(reading.wrong)
             self.counts["unsure"] += len(reading.unsure)
-        await self._act(findings, asked_ns)
+        await self._act(findings)
 
     def _samples(self, now_ns: int, most: int, conns: set[str] | None) -> list[Sample]:
         found = samples_of(
@@ -193,7 +202,7 @@ class Witness:
         )
         return found if conns is None else [sample for sample in found if sample.conn in conns]
 
-    async def _act(self, findings: Findings, asked_ns: int) -> None:
+    async def _act(self, findings: Findings) -> None:
         if findings.drift:
             self.counts["drifted"] += 1
             self._demoted_until = time.monotonic() + DEMOTED_SECONDS
@@ -212,8 +221,7 @@ class Witness:
         condemned = set(findings.condemned)
         for sample in self._samples(now_ns, len(self._books.assets), condemned):
             # what was not asked about may have missed as much
-            if self.agreed_ns(sample.asset_id) != asked_ns:
-                self._doubt(sample, now_ns)
+            self._doubt(sample, now_ns)
         for feed in list(self._feeds()):
             if feed.conn in condemned:
                 self.counts["replaced"] += 1
