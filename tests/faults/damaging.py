@@ -18,6 +18,7 @@ from tests.wire.mutations import ODD_VALUES, TEXT_CHANGES, as_text
 _PIECES = [as_text(value) for value in ODD_VALUES]
 SHORT_PIECES = tuple(piece for piece in _PIECES if len(piece) < 500)
 LONG_PIECES = tuple(piece for piece in _PIECES if len(piece) >= 500)
+_DECODER = json.JSONDecoder()
 _LONG_SHARE = 0.02
 _TEXT_SHARE = 0.2
 
@@ -96,12 +97,12 @@ def _scan(text: str, at: int, member: int | None, found: list[Span]) -> int:
         while text[at] not in "}]":
             inner = at if named else None
             if named:
-                at = json.decoder.scanstring(text, at + 1)[1] + 1
+                at = _DECODER.raw_decode(text, at)[1] + 1
             at = _scan(text, at, inner, found)
             at += text[at] == ","
         at += 1
     elif text[at] == '"':
-        at = json.decoder.scanstring(text, at + 1)[1]
+        at = _DECODER.raw_decode(text, at)[1]
     else:
         while at < len(text) and text[at] not in ",]}":
             at += 1
