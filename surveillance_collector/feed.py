@@ -253,7 +253,10 @@ class Feed:
             log.warning("handshake_refused", conn=self.name, cause=ending.cause, **advice)
         except (OSError, WebSocketException, TimeoutError) as error:
             ending = Ending(f"connection_{type(error).__name__}".lower())
-            log.warning("feed_failed", conn=self.name, cause=ending.cause, error=str(error)[:200])
+            log.warning(
+                "feed_failed", conn=self.name, address=self._url, cause=ending.cause,
+                error=str(error)[:200],
+            )  # fmt: skip
         self._budget.failed(time.monotonic(), ending.retry_after)
         return ending
 
