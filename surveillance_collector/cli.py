@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
@@ -12,9 +13,10 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
+from surveillance_collector.configured import new_recorder
 from surveillance_collector.lock import collector_lock
 from surveillance_collector.replay import ReplayReport, replay_files
-from surveillance_collector.service import CollectorReport, collect, new_recorder
+from surveillance_collector.service import CollectorReport, collect
 from surveillance_collector.share import Share
 from surveillance_core.command_line import (
     CommandFailed,
@@ -31,9 +33,12 @@ from surveillance_core.command_line import (
 )
 from surveillance_core.lake.manifest import manifest_days
 from surveillance_core.lake.publish import Lake
-from surveillance_core.lake.read import verify_days
+from surveillance_core.lake.read import unlisted_files, verify_days
 from surveillance_core.markets import Venue
 from surveillance_core.venues.registry import adapter_of
+
+LISTING_SECONDS = 1.0
+"""A file that is published meanwhile is listed within this."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -175,25 +180,50 @@ def verify(
         lake = open_lake(settings, write=False)
         checked, lines = 0, 0
         found: list[str] = []
+        unlisted: list[str] = []
         for venue in Venue:
             days: list[date] = [day.date()] if day else manifest_days(lake.store, venue)
+            if deep:
+                unlisted += _never_listed(lake, venue, days)
             count, damaged, bad_lines = verify_days(lake, venue, days, deep=deep)
             checked += count
             lines += bad_lines
             found.extend(str(damage) for damage in damaged)
         if json_output:
-            print_json({"files": checked, "damaged": found, "damaged_manifest_lines": lines})
+            report = {"files": checked, "damaged": found, "damaged_manifest_lines": lines}
+            print_json(report | ({"unlisted": unlisted} if deep else {}))
         else:
             console.print(
                 f"{checked} files checked, {len(found)} damaged, {lines} manifest lines damaged"
             )
             for line in found:
                 console.print(f"  {line}", markup=False)
+            for path in unlisted:
+                console.print(f"  {path}: there, but in no line of the manifest", markup=False)
         if found:
             raise CommandFailed(
                 f"{len(found)} files damaged; readers leave them out. "
                 "Replay the frames they came from to have their rows again."
             )
+        if unlisted:
+            raise CommandFailed(
+                f"{len(unlisted)} files are in no line of the manifest; readers do not see them. "
+                "Their writer died before they were acknowledged, or the manifest was cut: "
+                "compare it with a copy, or move the files away."
+            )
+
+
+def _never_listed(lake: Lake, venue: Venue, days: list[date]) -> list[str]:
+    """Files in no line of a manifest, and not because they were being published just now."""
+    seen = {day: unlisted_files(lake, venue, day) for day in days}
+    if any(seen.values()):
+        time.sleep(LISTING_SECONDS)
+    return [
+        path
+        for day, paths in seen.items()
+        for path in (unlisted_files(lake, venue, day) if paths else ())
+        if path in paths
+    ]
 
 
 def _show_reports(reports: list[CollectorReport]) -> None:

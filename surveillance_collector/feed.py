@@ -53,15 +53,19 @@ _library_log.setLevel(logging.WARNING)
 
 
 class ReceiveClock:
-    """Nanoseconds since the epoch that never repeat and never go back."""
+    """Nanoseconds since the epoch that never go back, each in a microsecond of its own.
+
+    Microseconds name the files: parts of a bucket must differ in them even while the wall's clock,
+    having been set back, is behind.
+    """
 
     def __init__(self, source: Callable[[], int] = time.time_ns) -> None:
         self._source = source
         self._last = 0
 
     def now_ns(self) -> int:
-        """The time, at least one nanosecond after the last one given."""
-        self._last = max(self._source(), self._last + 1)
+        """The time, at least one microsecond after the last one given."""
+        self._last = max(self._source(), self._last + 1_000)
         return self._last
 
 
@@ -77,6 +81,11 @@ class FeedSink(Protocol):
     def take(self, conn: str, frame: bytes | str, recv_ns: int) -> None: ...
 
     def apply_taken(self) -> None: ...
+
+    @property
+    def crowded(self) -> bool: ...
+
+    async def room(self) -> None: ...
 
     def disconnect(
         self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None
@@ -158,6 +167,8 @@ class Feed:
         """When data last came, on the clock that silence is measured by; 0 before any has."""
         self._verdict: tuple[str, int] | None = None
         """Why the open connection is given up, and since when nothing of it is believed."""
+        self._held_up = False
+        """Whether it is we who do not read."""
         self._listened: AssetTerms | None = None
         self._listened_name = b""
         self.listened_at = 0.0
@@ -274,7 +285,10 @@ class Feed:
             log.warning("handshake_refused", conn=self.name, cause=ending.cause, **advice)
         except (OSError, WebSocketException, TimeoutError) as error:
             ending = Ending(f"connection_{type(error).__name__}".lower())
-            log.warning("feed_failed", conn=self.name, cause=ending.cause, error=str(error)[:200])
+            log.warning(
+                "feed_failed", conn=self.name, address=self._url, cause=ending.cause,
+                error=str(error)[:200],
+            )  # fmt: skip
         self._budget.failed(time.monotonic(), ending.retry_after)
         return ending
 
@@ -343,7 +357,7 @@ class Feed:
         self._attempt += 1
         self._conn = f"{self.name}.{self._attempt}"
         self._socket = socket
-        self._verdict = None
+        self._verdict, self._held_up = None, False
         self.ping_seconds = None
         miss_a_dead_peer(socket, self._half_open_seconds)
         opened, opened_ns = time.monotonic(), self._clock.now_ns()
@@ -408,8 +422,8 @@ class Feed:
 
     async def _data_comes(self, arrived: asyncio.Event) -> bool:
         """Wait for what comes next; False where data has stayed away for too long."""
-        while (left := self.silence.left(time.monotonic())) > 0.0:
-            if await _set_within(arrived, left):
+        while self._held_up or (left := self.silence.left(time.monotonic())) > 0.0:
+            if await _set_within(arrived, LATE_SECONDS if self._held_up else left):
                 return True
         # what came while the loop was held up has still to be read
         return await _set_within(arrived, LATE_SECONDS)
@@ -423,6 +437,13 @@ class Feed:
         conn = self._conn
         try:
             while True:
+                if self._sink.crowded:
+                    # the peer waits, as far as its buffers and ours go: nothing is left out
+                    self._held_up = True
+                    await self._sink.room()
+                    self._held_up = False
+                    # the silence was ours
+                    self.silence.begin(time.monotonic())
                 frame = await socket.recv(decode=False)
                 recv_ns = self._clock.now_ns()
                 self._sink.take(conn, frame, recv_ns)
@@ -458,7 +479,7 @@ class Feed:
                     self.ping_seconds = await pong
             except TimeoutError:
                 # an answer may stand behind megabytes of data on a slow line
-                if self._heard < sent:
+                if self._heard < sent and not self._held_up:
                     log.warning("peer_gone", conn=self._conn, seconds=self._half_open_seconds)
                     self.give_up(HALF_OPEN, self._last_data_ns)
                     return

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from surveillance_core.command_line import LockHeld
 from surveillance_core.lake.store import Store
+
+RECORD_SECONDS = 1.0
+"""How long whoever is refused waits for the holder to have written who it is."""
 
 
 @contextmanager
@@ -37,10 +42,7 @@ def process_lock(store: Store, name: str, refusal: str, next_step: str) -> Gener
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        known = "unknown"
-        with suppress(OSError):
-            known = holder.read_text(encoding="utf-8").strip()
-        raise LockHeld(f"{store.root}: {refusal}: {known}. {next_step}") from None
+        raise LockHeld(f"{store.root}: {refusal}: {_read_holder(holder)}. {next_step}") from None
     try:
         record = {
             "pid": os.getpid(),
@@ -52,3 +54,31 @@ def process_lock(store: Store, name: str, refusal: str, next_step: str) -> Gener
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _read_holder(record: Path) -> str:
+    """Who holds the lock, as it says itself.
+
+    In its first moments there is no record of it, half of one, or that of a holder which was killed
+    before it.
+    """
+    deadline = time.monotonic() + RECORD_SECONDS
+    while True:
+        said = ""
+        with suppress(OSError):
+            said = record.read_text(encoding="utf-8")
+        if _may_be_alive(said) or time.monotonic() > deadline:
+            return said or "unknown"
+        time.sleep(0.01)
+
+
+def _may_be_alive(said: str) -> bool:
+    try:
+        holder = json.loads(said)
+        if holder["host"] == socket.gethostname():
+            os.kill(holder["pid"], 0)
+    except PermissionError:
+        return True
+    except (ValueError, KeyError, TypeError, OSError):
+        return False
+    return True

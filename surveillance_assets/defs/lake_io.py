@@ -42,14 +42,15 @@ class LakeResource(dg.ConfigurableResource[None]):
         options = ObjectStoreOptions(storage.s3_endpoint_url, storage.s3_region)
         return Lake(self.settings.data_dir, self.settings.origin, options)
 
-    def scan(self, table: Table, key: str) -> TableScan:
+    def scan(self, table: Table, key: str, *, deep: bool = False) -> TableScan:
         """A table's rows of one venue-day; damaged files of the collector are quarantined.
 
-        A file of an asset's own is replaced in place, so for a moment its size is not the listed
-        one: that is left to the next materialisation.
+        Where ``deep``, their content is compared with its digest and not only their size. A file
+        of an asset's own is replaced in place, so for a moment its size is not the listed one:
+        that is left to the next materialisation.
         """
         venue, day = venue_day(key)
-        return scan_table(self.lake, table, venue, [day], quarantine=table in COLLECTED)
+        return scan_table(self.lake, table, venue, [day], quarantine=table in COLLECTED, deep=deep)
 
     def table_path(self, table: Table, key: str) -> str:
         """Where a table's file of a venue-day lies."""
@@ -73,9 +74,14 @@ class LakeIOManager(dg.ConfigurableIOManager):
                 markets = read_universe(self.source.lake, venue, day) or []
                 frames.append(universe_frame(markets, day).lazy())
                 continue
-            scan = self.source.scan(TABLES[name], key)
+            scan = self.source.scan(TABLES[name], key, deep=TABLES[name] in COLLECTED)
             for damage in scan.damaged:
                 context.log.warning("left out and quarantined: %s", damage)
+            if scan.damaged_lines:
+                context.log.warning(
+                    "%s: %d lines of the manifest cannot be used, nor what they list",
+                    key, scan.damaged_lines,
+                )  # fmt: skip
             frames.append(
                 scan.frame.with_columns(
                     pl.lit(venue.value).alias("venue"), pl.lit(day).alias("date")

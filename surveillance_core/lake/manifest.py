@@ -1,8 +1,9 @@
 """The list of what is published: readers see what it lists and nothing else.
 
 One directory a venue-day, one segment a writer, one JSON line an operation. A later line about a
-path replaces an earlier one. A line that cannot be read is skipped and counted: it can only be the
-last one of a writer that died while writing it, and what it announced was never acknowledged.
+path replaces an earlier one. Each ends in a checksum of the rest of it. A line that cannot be read
+or is not what its checksum says is skipped and counted: it is the last one of a writer that died
+while writing it, and what it announced was never acknowledged, or it was damaged since.
 
 A line may publish a file that holds the rows of others (compaction): it puts the one in force and
 takes the others out of it. Being one line it counts whole or not at all, so that no reader sees
@@ -12,6 +13,7 @@ those rows twice or misses them.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
@@ -108,6 +110,33 @@ class ManifestDay(msgspec.Struct, frozen=True, kw_only=True):
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(ManifestEntry)
+_CHECKSUM = b',"crc32":"'
+"""Begins the last member of a line's object; the rest of the object is what is summed."""
+
+
+class _Unsummed(ManifestEntry, frozen=True, forbid_unknown_fields=True):
+    """A line of before there were checksums, none of which had a member that is not known now."""
+
+
+_UNSUMMED = msgspec.json.Decoder(_Unsummed)
+
+
+def encode_line(entry: ManifestEntry) -> bytes:
+    """The line of an operation, its end included."""
+    summed = _ENCODER.encode(entry)
+    return b'%s%s%08x"}\n' % (summed[:-1], _CHECKSUM, zlib.crc32(summed))
+
+
+def _decode_line(line: bytes) -> ManifestEntry | None:
+    """What a line says; None where it is damaged."""
+    body, found, checksum = line.rpartition(_CHECKSUM)
+    try:
+        if not found:
+            return _UNSUMMED.decode(line)
+        summed = body + b"}"
+        return _DECODER.decode(summed) if checksum == b'%08x"}' % zlib.crc32(summed) else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def append_entry(store: Store, venue: Venue, day: date, writer: str, entry: ManifestEntry) -> None:
@@ -119,7 +148,7 @@ def append_entries(
     store: Store, venue: Venue, day: date, writer: str, entries: Iterable[ManifestEntry]
 ) -> None:
     """Record operations of which, after a crash, any number from the first on may stand."""
-    lines = b"".join(_ENCODER.encode(entry) + b"\n" for entry in entries)
+    lines = b"".join(encode_line(entry) for entry in entries)
     store.append_line(manifest_segment(venue, day, writer), lines)
 
 
@@ -135,9 +164,8 @@ def read_manifest(store: Store, venue: Venue, day: date) -> ManifestDay:
         for line in store.read_bytes(f"{directory}/{name}").split(b"\n"):
             if not line:
                 continue
-            try:
-                entry = _DECODER.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            entry = _decode_line(line)
+            if entry is None:
                 damaged += 1
                 continue
             if entry.operation is Operation.REPLACE:
@@ -171,11 +199,8 @@ def announced_digests(store: Store, venue: Venue, day: date, path: str) -> set[s
         if not name.endswith(".jsonl"):
             continue
         for line in store.read_bytes(f"{directory}/{name}").split(b"\n"):
-            try:
-                entry = _DECODER.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                continue
-            if entry.path == path and entry.operation is Operation.REPLACE:
+            entry = _decode_line(line)
+            if entry is not None and entry.path == path and entry.operation is Operation.REPLACE:
                 found.add(entry.digest)
     return found
 

@@ -1,6 +1,7 @@
 """Reading the lake: manifest-listed files only, with pinned types; damage is set aside and named.
 
-A file whose size differs from the manifest's is not read. It is reported and, where the caller may
+A file whose size differs from the manifest's is not read, nor, for who asks for it, one whose
+content does. It is reported and, where the caller may
 write, quarantined: moved out of the lake, with a coverage row that withdraws trust from the time it
 covered, so that the hole it leaves cannot pass for calm.
 """
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surveillance_core.lake.errors import DamagedError
-from surveillance_core.lake.layout import UNIVERSE, bucket_file, universe_file
+from surveillance_core.lake.layout import UNIVERSE, bucket_file, day_dir, universe_file
 from surveillance_core.lake.manifest import (
     ManifestDay,
     ManifestEntry,
@@ -28,7 +29,7 @@ from surveillance_core.lake.manifest import (
     read_manifest,
 )
 from surveillance_core.lake.publish import Lake, file_digest, publish_rows, rows_to_table
-from surveillance_core.lake.schemas import COLLECTED, COVERAGE, Table
+from surveillance_core.lake.schemas import COLLECTED, COVERAGE, TABLES, Table
 from surveillance_core.markets import Market, UniverseError, Venue, decode_universe
 
 QUARANTINED = "file_quarantined"
@@ -57,12 +58,20 @@ class TableScan:
     rows: int
     """As the manifest states them, of the files that are read."""
     damaged: tuple[Damage, ...]
+    damaged_lines: int
+    """Lines of the manifests that cannot be used; what they list is left out too."""
     version: str
     """Identifies the files read; equal versions mean equal content."""
 
 
 def scan_table(
-    lake: Lake, table: Table, venue: Venue, days: Iterable[date], *, quarantine: bool = False
+    lake: Lake,
+    table: Table,
+    venue: Venue,
+    days: Iterable[date],
+    *,
+    quarantine: bool = False,
+    deep: bool = False,
 ) -> TableScan:
     """A table's rows of some days as a LazyFrame with the table's own types.
 
@@ -70,13 +79,17 @@ def scan_table(
     ----------
     quarantine
         Take damaged files out of the lake instead of only leaving them out; for writers.
+    deep
+        Read each file now and compare its digest: a changed byte may otherwise pass for another
+        value, since neither sizes nor Polars notice it.
     """
     paths: list[str] = []
     damaged: list[Damage] = []
-    rows = 0
+    rows, lines = 0, 0
     versions: list[str] = []
     for day in sorted(days):
-        listed = _sound_files(lake, table, venue, day, quarantine=quarantine)
+        listed = _sound_files(lake, table, venue, day, quarantine=quarantine, deep=deep)
+        lines += listed.manifest.damaged_lines
         paths += [lake.store.scan_path(entry.path) for entry in listed.sound]
         rows += sum(entry.rows for entry in listed.sound)
         damaged += listed.damaged
@@ -93,7 +106,7 @@ def scan_table(
             extra_columns="ignore",
             storage_options=lake.store.scan_options(),
         )
-    return TableScan(frame, len(paths), rows, tuple(damaged), "-".join(versions))
+    return TableScan(frame, len(paths), rows, tuple(damaged), lines, "-".join(versions))
 
 
 @dataclass(frozen=True)
@@ -104,9 +117,9 @@ class _ListedFiles:
 
 
 def _sound_files(
-    lake: Lake, table: Table, venue: Venue, day: date, *, quarantine: bool
+    lake: Lake, table: Table, venue: Venue, day: date, *, quarantine: bool, deep: bool
 ) -> _ListedFiles:
-    """A day's files of the size they are listed with.
+    """A day's files that are of the size they are listed with or, where ``deep``, of the digest.
 
     A file that fails may have been replaced, and deleted, since the manifest was read: it is
     damaged only if the manifest still lists it. What a quarantine changes is read again too.
@@ -115,7 +128,7 @@ def _sound_files(
     while True:
         manifest = read_manifest(lake.store, venue, day)
         files = manifest.files(table.name)
-        causes = {entry.path: damage_of(lake, entry) for entry in files}
+        causes = {entry.path: _change_of(lake, entry, deep=deep) for entry in files}
         damaged = [
             Damage(venue, day, entry, cause)
             for entry in files
@@ -148,6 +161,17 @@ def damage_of(lake: Lake, entry: ManifestEntry, *, deep: bool = False) -> str | 
             read_listed(lake, entry)
         else:
             _listed_content(lake, entry)
+    except DamagedError as error:
+        return str(error)
+    return None
+
+
+def _change_of(lake: Lake, entry: ManifestEntry, *, deep: bool) -> str | None:
+    """As ``damage_of``, without decoding what the digest proves to be what once could be."""
+    if not deep:
+        return damage_of(lake, entry)
+    try:
+        _listed_content(lake, entry)
     except DamagedError as error:
         return str(error)
     return None
@@ -251,6 +275,29 @@ def verify_days(
             if cause is not None and entry in read_manifest(lake.store, venue, day).entries:
                 damaged.append(Damage(venue, day, entry, cause))
     return checked, damaged, lines
+
+
+def unlisted_files(lake: Lake, venue: Venue, day: date) -> list[str]:
+    """Paths of a venue-day's tables that no line of the manifest names.
+
+    Whoever wrote such a file died before it was acknowledged, or the line is lost. A file that is
+    being published is among them for the moment until it is listed.
+    """
+    found: list[str] = []
+    for table in TABLES.values():
+        directory = day_dir(table.name, venue, day)
+        for name in lake.store.list_names(directory):
+            if name.endswith(".parquet"):
+                found.append(f"{directory}/{name}")
+                continue
+            inside = lake.store.list_names(f"{directory}/{name}")
+            found += [f"{directory}/{name}/{file}" for file in inside]
+    universe = universe_file(venue, day)
+    if lake.store.size(universe) is not None:
+        found.append(universe)
+    manifest = read_manifest(lake.store, venue, day)
+    named = {e.path for e in (*manifest.entries, *manifest.former, *manifest.quarantined)}
+    return [path for path in found if path not in named]
 
 
 def read_universe(lake: Lake, venue: Venue, day: date) -> list[Market] | None:

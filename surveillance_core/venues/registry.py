@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from surveillance_core.books import tick_of
+from surveillance_core.checkpoints import Kinds
 from surveillance_core.markets import Market, Venue
 from surveillance_core.settings import ConfigurationError, Settings
 from surveillance_core.venues.kalshi import credentials as kalshi_credentials
 from surveillance_core.venues.kalshi import rest as kalshi_rest
 from surveillance_core.venues.kalshi import rest_books as kalshi_rest_books
+from surveillance_core.venues.kalshi import state as kalshi_state
 from surveillance_core.venues.kalshi import wire as kalshi_wire
 from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.polymarket import rest as polymarket_rest
 from surveillance_core.venues.polymarket import rest_books as polymarket_rest_books
+from surveillance_core.venues.polymarket import state as polymarket_state
 from surveillance_core.venues.polymarket import wire as polymarket_wire
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.polymarket.integrity import spell_size
@@ -86,6 +90,8 @@ class VenueAdapter:
     tops: Callable[[RestClient, Sequence[AssetTerms]], Mapping[str, Top]]
     """Asks by REST for the best levels of these assets' books; what it has no book of is missing.
     Raises ``VenueError``."""
+    state: Kinds
+    """What the state of a connection is made of, besides what all venues share."""
     complete: Callable[[RestClient, Discovery], None] | None = None
     """Fills in from the venue's second host what its listing left out."""
 
@@ -125,6 +131,7 @@ _ADAPTERS = {
         mirrored=False,
         message_types=frozenset(kalshi_wire.TYPE_NAMES.values()),
         tops=kalshi_rest_books.fetch_tops,
+        state=kalshi_state.STATE,
     ),
     Venue.POLYMARKET: VenueAdapter(
         venue=Venue.POLYMARKET,
@@ -135,6 +142,7 @@ _ADAPTERS = {
         mirrored=True,
         message_types=frozenset(polymarket_wire.TYPE_NAMES.values()),
         tops=polymarket_rest_books.fetch_tops,
+        state=polymarket_state.STATE,
         complete=complete_rewards,
     ),
 }
@@ -153,6 +161,11 @@ def adapter_of(venue: Venue) -> VenueAdapter:
 def supported_venues() -> list[Venue]:
     """Venues with an adapter, alphabetically."""
     return sorted(_ADAPTERS)
+
+
+def channel_state() -> Kinds:
+    """What the state of a connection is made of, at any venue."""
+    return reduce(Kinds.__or__, (adapter.state for adapter in _ADAPTERS.values()))
 
 
 def asset_terms(market: Market, *, mirror: bool) -> list[AssetTerms]:

@@ -1,9 +1,12 @@
 """One connection over real sockets: what it tells its sink, and that it comes back."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -31,6 +34,11 @@ from .worlds import SECOND, VENUE, universe_of
 
 class Sink:
     """Notes what it is told, in order."""
+
+    crowded = False
+
+    async def room(self) -> None:
+        return
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, int]] = []
@@ -248,6 +256,70 @@ async def test_answers_to_pings_do_not_hide_a_stall(monkeypatch: pytest.MonkeyPa
     assert sink.causes[0][0] == "stalled"
 
 
+async def test_a_peer_that_answers_no_ping_is_given_up_and_dated_from_its_last_frame() -> None:
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url, half_open_seconds=0.6), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: feed.ping_seconds is not None, "a ping was answered")
+            (client,) = venue.sockets._clients
+            client.socket.transport.pause_reading()
+            venue.faults.stall(60.0)
+            gone = asyncio.get_running_loop().time()
+            await until(lambda: sink.causes, "it is given up", seconds=5.0)
+            took = asyncio.get_running_loop().time() - gone
+    cause, since_ns = sink.causes[0]
+    received = [ns for kind, conn, ns in sink.calls if (kind, conn) == ("receive", sink.conns[0])]
+    assert cause == "half_open"
+    assert since_ns is not None
+    assert since_ns <= received[-1]
+    assert received[-1] - since_ns < 0.2 * SECOND
+    assert took < 0.6 + 0.3
+
+
+async def test_a_peer_too_busy_to_answer_a_ping_is_kept_while_it_sends() -> None:
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url, half_open_seconds=0.3), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: sink.frames, "frames")
+            (client,) = venue.sockets._clients
+            client.socket.transport.pause_reading()
+            await asyncio.sleep(1.5)
+            assert feed.connected
+            assert sink.causes == []
+
+
+async def test_the_kernel_is_told_to_miss_a_dead_peer() -> None:
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: sink.frames, "frames")
+            assert feed._socket is not None
+            found = feed._socket.transport.get_extra_info("socket")
+            assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                option = socket.TCP_USER_TIMEOUT
+                assert found.getsockopt(socket.IPPROTO_TCP, option) == 30_000
+
+
+async def test_a_held_up_loop_reads_what_has_come_before_it_calls_it_silence() -> None:
+    sink = Sink()
+    async with busy_venue(rate=200.0) as venue:
+        feed, terms = _feed(sink, venue.ws_url, stall_seconds=0.5), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: len(sink.frames) > 20, "frames")
+            for _ in range(5):
+                time.sleep(0.7)  # noqa: ASYNC251  # the loop is what is to be held up
+                await asyncio.sleep(0.2)
+    assert [cause for cause, _ in sink.causes] == ["stopped"]
+
+
 async def test_books_are_had_anew_only_on_the_connection_that_was_meant() -> None:
     sink = Sink()
     async with busy_venue(rate=1.0) as venue:
@@ -306,9 +378,18 @@ async def test_a_peer_that_takes_no_commands_is_given_up(monkeypatch: pytest.Mon
 
 
 def test_receive_times_never_repeat_and_never_go_back() -> None:
-    readings = iter([5, 5, 3, 9, 9, 1, 20])
+    readings = iter([5_000, 5_000, 3_000, 9_000, 9_001, 1_000, 20_001])
     clock = ReceiveClock(lambda: next(readings))
-    assert [clock.now_ns() for _ in range(7)] == [5, 6, 7, 9, 10, 11, 20]
+    # a microsecond apart: the names of files are made of microseconds
+    assert [clock.now_ns() for _ in range(7)] == [
+        5_000,
+        6_000,
+        7_000,
+        9_000,
+        10_000,
+        11_000,
+        20_001,
+    ]
 
 
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────

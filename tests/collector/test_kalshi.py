@@ -23,7 +23,6 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from surveillance_collector.cli import app
-from surveillance_collector.engine import Engine
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier
@@ -46,7 +45,7 @@ from .live import busy_venue, judge, publish_world, until
 from .signed_venue import BOOKS, PATH, SignedVenue
 from .signed_venue import LIFECYCLE as LIFECYCLE_CHANNEL
 from .signed_venue import TRADES as TRADES_CHANNEL
-from .worlds import listed_market, sampled
+from .worlds import UnjournaledEngine, listed_market, sampled
 
 WALL_MS = 1_790_000_000_000
 
@@ -66,7 +65,7 @@ class Line:
     def __init__(self, key: rsa.RSAPrivateKey, url: str, *, first_book_s: float = 60.0) -> None:
         self.clock = ReceiveClock()
         self.channels: list[KalshiChannel] = []
-        self.engine = Engine(self._new_channel, sampled(first_book_s=first_book_s))
+        self.engine = UnjournaledEngine(self._new_channel, sampled(first_book_s=first_book_s))
         self.doubts: list[str] = []
         signer, stamps = Signer("an-id", key), count(WALL_MS)
         self.feed = Feed(
@@ -486,7 +485,7 @@ class Recorded:
     """One connection's frames by hand into an engine, a second apart."""
 
     def __init__(self, *tickers: str) -> None:
-        self.engine = Engine(lambda reader: KalshiChannel(reader), sampled())
+        self.engine = UnjournaledEngine(lambda reader: KalshiChannel(reader), sampled())
         self.now_ns = WALL_MS * 1_000_000
         self.conn = "c0"
         self.seq = 0

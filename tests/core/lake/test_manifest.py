@@ -284,3 +284,24 @@ def test_the_version_is_of_the_rows_and_not_of_the_files_that_hold_them(
     late = version()
     _append(lake, msgspec.structs.replace(second, operation=Operation.QUARANTINE))
     assert version() not in (before, late)
+
+
+def test_a_line_of_which_any_bit_is_changed_is_counted_and_not_believed(
+    lake: Lake, append: Append
+) -> None:
+    append()
+    segment = Path(lake.store.root) / manifest_segment(POLYMARKET, DAY, "w")
+    line = segment.read_bytes()
+    for at in range(len(line)):
+        segment.write_bytes(line[:at] + bytes([line[at] ^ 1]) + line[at + 1 :])
+        manifest = read_manifest(lake.store, POLYMARKET, DAY)
+        assert (manifest.entries, manifest.damaged_lines > 0) == ((), True), line[at:]
+
+
+def test_a_line_of_before_there_were_checksums_is_read(lake: Lake, append: Append) -> None:
+    entry = append()
+    segment = Path(lake.store.root) / manifest_segment(POLYMARKET, DAY, "w")
+    segment.write_bytes(msgspec.json.encode(entry) + b"\n")
+    manifest = read_manifest(lake.store, POLYMARKET, DAY)
+    assert [found.path for found in manifest.entries] == [entry.path]
+    assert manifest.damaged_lines == 0

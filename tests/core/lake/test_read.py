@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from surveillance_core.lake.layout import QUARANTINE_SUFFIX, manifest_segment
+from surveillance_core.lake.layout import QUARANTINE_SUFFIX, manifest_segment, universe_file
 from surveillance_core.lake.manifest import ManifestEntry, append_entry, read_manifest
 from surveillance_core.lake.publish import (
     Lake,
@@ -30,6 +30,7 @@ from surveillance_core.lake.read import (
     quarantine_file,
     read_universe,
     scan_table,
+    unlisted_files,
     verify_days,
 )
 from surveillance_core.lake.schemas import COVERAGE, TRADES, Column, Table
@@ -316,3 +317,27 @@ def test_a_quarantine_that_the_manifest_does_not_take_up_ends_all_the_same(
     scan = scan_table(lake, TRADES, POLYMARKET, [day], quarantine=True)
     assert [damage.entry for damage in scan.damaged] == [ahead]
     assert scan.files == 0
+
+
+def test_a_changed_byte_is_noticed_by_readers_who_ask_for_it(
+    lake: Lake, day: date, publish_trades: PublishTrades
+) -> None:
+    bad, good = publish_trades(lake, 1.0, 2.0), publish_trades(lake, 3.0)
+    _flip(_path(lake, bad))
+    scan = scan_table(lake, TRADES, POLYMARKET, [day], deep=True)
+    assert [damage.entry.path for damage in scan.damaged] == [bad.path]
+    assert scan.frame.collect().height == good.rows == 1
+    assert scan_table(lake, TRADES, POLYMARKET, [day]).files == 2, "its size is the same"
+
+
+def test_files_that_no_line_names_are_told(
+    lake: Lake, day: date, publish_trades: PublishTrades, markets: list[Market]
+) -> None:
+    entry = publish_trades(lake, 1.0)
+    publish_universe(lake, POLYMARKET, day, markets, writer="universe")
+    assert unlisted_files(lake, POLYMARKET, day) == []
+    for writer in ("collector-0", "universe"):
+        (Path(lake.store.root) / manifest_segment(POLYMARKET, day, writer)).unlink()
+    assert unlisted_files(lake, POLYMARKET, day) == [
+        entry.path, universe_file(POLYMARKET, day)
+    ]  # fmt: skip
