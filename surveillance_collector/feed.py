@@ -422,8 +422,8 @@ class Feed:
 
     async def _data_comes(self, arrived: asyncio.Event) -> bool:
         """Wait for what comes next; False where data has stayed away for too long."""
-        while self._held_up or (left := self.silence.left(time.monotonic())) > 0.0:
-            if await _set_within(arrived, LATE_SECONDS if self._held_up else left):
+        while (left := self.silence.left(time.monotonic())) > 0.0 or self._held_up:
+            if await _set_within(arrived, max(LATE_SECONDS, left)):
                 return True
         # what came while the loop was held up has still to be read
         return await _set_within(arrived, LATE_SECONDS)

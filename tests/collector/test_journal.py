@@ -390,7 +390,7 @@ def test_nothing_synced_is_lost_and_nothing_published_is_made_twice(plan: Plan) 
 def cut_history(directory: Path, segments: int = 4) -> tuple[LocalSegments, int]:
     """A journal of several segments with nothing published; and the frames in it."""
     files = LocalSegments(directory)
-    plan = Plan(1_000, 0, [], [250 * n for n in range(1, segments)], [], [])
+    plan = Plan(1_000, 0, [], [250 * n for n in range(1, segments)], [], [], [])
     asyncio.run(live(plan, files, Lake(10_000_000), sampled()))
     return files, 1_000
 
