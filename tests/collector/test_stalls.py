@@ -308,7 +308,7 @@ async def test_an_asset_that_was_only_listened_to_gets_its_book_when_it_is_place
             await here.add([asset], tier)
             assert here.listened is None
             # what it has already the venue gives no book of
-            await until(lambda: venue.sockets.received["unsubscribe"] == 1, "had anew")
+            await until(lambda: venue.sockets.received["unsubscribe"] == 1, "had anew", 0.5)
             await until(
                 lambda: not collector._engine.waiting(here.conn), "the book comes here", 0.9
             )
