@@ -107,12 +107,12 @@ class Engine(BookReader):
         """
         engine = cls(new_channel, sampling)
         held = vars(engine)
-        state = checkpoints.read(data, engine._kinds())
-        if not isinstance(state, dict) or state.keys() != held.keys():
-            there = set(cast("Iterable[object]", state)) if isinstance(state, dict) else set()
-            differing = sorted(map(str, there ^ held.keys()))
+        read = checkpoints.read(data, engine._kinds())
+        state = cast("dict[str, object]", read) if isinstance(read, dict) else {}
+        if state.keys() != held.keys():
+            differing = sorted(map(str, state.keys() ^ held.keys()))
             raise CheckpointUnreadable(f"the engine had other attributes when written: {differing}")
-        held.update(cast("dict[str, object]", state))
+        held.update(state)
         if engine._next_cut_ns is not None:
             bucket_ends_ns = next_multiple(engine._now_ns, sampling.bucket_ns)
             engine._next_cut_ns = min(engine._next_cut_ns, bucket_ends_ns)
