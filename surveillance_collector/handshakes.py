@@ -15,6 +15,8 @@ from surveillance_core.venues.rest import retry_after
 
 _CLOCK_SECONDS: Final = 5
 """A signature made on a clock that is off by more is likely to be refused."""
+_LONGEST_SECONDS: Final = 3_600.0
+"""Within what kernels take for the times below."""
 _REFUSED_BY_KEY: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 
@@ -31,6 +33,7 @@ def miss_a_dead_peer(connection: ClientConnection, seconds: float) -> None:
     found: object = connection.transport.get_extra_info("socket")
     if found is None:
         return
+    seconds = min(seconds, _LONGEST_SECONDS)
     options = {
         "TCP_KEEPIDLE": max(1, int(seconds / 3)),
         "TCP_KEEPINTVL": max(1, int(seconds / 6)),

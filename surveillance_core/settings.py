@@ -79,7 +79,7 @@ class VenueSettings(_Table):
     max_pages: int = Field(default=1_000, ge=1)
     stall_seconds: float = Field(default=60.0, gt=0.0)
     stall_least_seconds: float = Field(default=10.0, gt=0.0)
-    half_open_seconds: float = Field(default=30.0, gt=0.0)
+    half_open_seconds: float = Field(default=30.0, gt=0.0, le=3_600.0)
     sentinels: bool = True
     witness_seconds: float = Field(default=40.0, ge=0.0)
     witness_again_seconds: float = Field(default=5.0, ge=0.0)

@@ -292,10 +292,11 @@ async def test_a_peer_too_busy_to_answer_a_ping_is_kept_while_it_sends() -> None
             assert sink.causes == []
 
 
-async def test_the_kernel_is_told_to_miss_a_dead_peer() -> None:
+@pytest.mark.parametrize(("seconds", "kernel_ms"), [(30.0, 30_000), (1e9, 3_600_000)])
+async def test_the_kernel_is_told_to_miss_a_dead_peer(seconds: float, kernel_ms: int) -> None:
     sink = Sink()
     async with busy_venue() as venue:
-        feed, terms = _feed(sink, venue.ws_url), _terms(venue)
+        feed, terms = _feed(sink, venue.ws_url, half_open_seconds=seconds), _terms(venue)
         await feed.add(terms, Tier.HOT)
         async with _running(feed):
             await until(lambda: sink.frames, "frames")
@@ -304,7 +305,7 @@ async def test_the_kernel_is_told_to_miss_a_dead_peer() -> None:
             assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             if hasattr(socket, "TCP_USER_TIMEOUT"):
                 option = socket.TCP_USER_TIMEOUT
-                assert found.getsockopt(socket.IPPROTO_TCP, option) == 30_000
+                assert found.getsockopt(socket.IPPROTO_TCP, option) == kernel_ms
 
 
 async def test_a_held_up_loop_reads_what_has_come_before_it_calls_it_silence() -> None:
