@@ -107,8 +107,10 @@ class Engine(BookReader):
         """
         engine = cls(new_channel, sampling)
         held = vars(engine)
-        read = checkpoints.read(data, engine._kinds())
-        state = cast("dict[str, object]", read) if isinstance(read, dict) else {}
+        state = checkpoints.read(data, engine._kinds())
+        if not isinstance(state, dict):
+            raise CheckpointUnreadable("not an engine's state")
+        state = cast("dict[str, object]", state)
         if state.keys() != held.keys():
             differing = sorted(map(str, state.keys() ^ held.keys()))
             raise CheckpointUnreadable(f"the engine had other attributes when written: {differing}")
