@@ -223,6 +223,13 @@ class Engine(BookReader):
                 if followed.coverage is not None:
                     self._cover(followed.coverage.doubt(cause, doubted_ns, recv_ns))
 
+    def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None:
+        """Somebody outside has found that the connection's book of the asset is wrong."""
+        self.advance(recv_ns)
+        channel = self._channels.get(conn)
+        if channel is not None and asset_id in channel.states:
+            self._handle(conn, channel.doubt(asset_id, cause, since_ns), recv_ns)
+
     def receive(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
         """One frame, with the time it was received."""
         self.take(conn, frame, recv_ns)

@@ -135,6 +135,7 @@ class VenueCollector:
                 group.create_task(self._follow_universe())
                 group.create_task(self._scheduling.run())
                 group.create_task(self._subscriptions.keep_fresh())
+                group.create_task(self._subscriptions.watch_stalls())
                 group.create_task(self._report())
         except Exception as error:
             self._course.note_failure(error)
@@ -158,8 +159,7 @@ class VenueCollector:
             ignored=dict(tallies.ignored),
             counts=dict(engine.counts),
             hash={"due": tally.due, "matched": tally.matched, "mismatched": tally.mismatched},
-            reconnects=self._subscriptions.retired.total()
-            + sum(feed.reconnects for feed in self._feeds),
+            reconnects=self._subscriptions.endings.total(),
             published=dict(recorder.published),
             files=recorder.files,
             rows_held=recorder.held,
@@ -173,9 +173,9 @@ class VenueCollector:
             self.report(),
             self._course,
             self._engine.assets,
-            self._feeds,
             self._rejected.not_kept,
             adapter_of(self._venue).message_types,
+            self._subscriptions,
         )
 
     # ── universe ─────────────────────────────────────────────────────────────────────────────

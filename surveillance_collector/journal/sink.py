@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from surveillance_collector.engine import Engine
+from surveillance_collector.following import Followed
 from surveillance_collector.journal.records import (
     Disconnect,
+    Doubt,
     Follow,
     Kind,
     encode_payload,
@@ -72,6 +74,16 @@ class JournaledEngine:
         self._journal.append(Kind.DISCONNECT, recv_ns, number, payload)
         self.engine.disconnect(conn, recv_ns, cause, since_ns)
 
+    def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None:
+        """Somebody outside has found that the connection's book of the asset is wrong."""
+        self.apply_taken()
+        number = self._numbers.get(conn)
+        if number is None:
+            return
+        payload = encode_payload(Doubt([asset_id], cause, since_ns))
+        self._journal.append(Kind.DOUBT, recv_ns, number, payload)
+        self.engine.doubt(conn, asset_id, cause, since_ns, recv_ns)
+
     def take(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
         """One frame, to be applied before anything else happens or when the caller says so."""
         if conn != self._conn:
@@ -92,6 +104,11 @@ class JournaledEngine:
         """Let time pass."""
         self.apply_taken()
         self.engine.advance(now_ns)
+
+    @property
+    def assets(self) -> Collection[Followed]:
+        """Every asset as it is followed, to be read only."""
+        return self.engine.assets
 
     def waiting(self, conn: str) -> int:
         """Standing books that the connection is to take over and has not got yet."""
