@@ -3,8 +3,6 @@
 Frames come over a loopback WebSocket from another process. The limit receives and decodes them with
 the same libraries and does nothing else. Ours is the collector as it runs: journal with group
 fsync, books, integrity, snapshots on the grid, prints, coverage, Parquet published and listed.
-Simulated time runs so fast that a second of the stream, 2,000 messages, is about a second of the
-collector's, which then writes as many snapshots for each message as it would live.
 
 CPU-seconds are those of the receiving process alone, all threads, from the first connection until
 everything is published. Bounds: half of the limit; and 8% of one processor at 2,000 messages a
@@ -31,8 +29,6 @@ BOUND = 0.5
 CPU_SHARE = 0.08
 _MARKETS = 350
 """Two assets each: as many as one connection may have."""
-_SPEED = 1.0
-"""Simulated seconds in one of the wall's while frames come as fast as they are taken."""
 
 
 def measure(scale: Scale) -> Iterator[Row]:
@@ -81,7 +77,6 @@ def _run(name: str, stream: Stream, rate: float | None) -> float:
             "port": port,
             "frames": len(stream.opening) + len(stream.frames),
             "directory": directory,
-            "speed": 1.0 if rate else _SPEED,
             "assets": [
                 [terms.market_id, terms.asset_id, terms.mirror_id, terms.tick]
                 for terms in stream.assets

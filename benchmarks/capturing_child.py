@@ -31,7 +31,6 @@ async def receive(work: dict[str, Any], _directory: Path) -> float:
 
 async def collect(work: dict[str, Any], directory: Path) -> float:
     """Collect every frame and publish what comes of them; CPU-seconds."""
-    now_ms = time.time_ns() // 1_000_000
     settings = Settings.model_validate(
         {
             "data_dir": str(directory / "lake"),
@@ -47,9 +46,6 @@ async def collect(work: dict[str, Any], directory: Path) -> float:
             "mock": {
                 "enabled": True,
                 "ws_port": work["port"],
-                "epoch_ms": now_ms,
-                "start_ms": now_ms,
-                "speed": work["speed"],
             },
         }
     )

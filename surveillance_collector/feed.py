@@ -169,6 +169,11 @@ class Feed:
         """Why the open connection is given up, and since when nothing of it is believed."""
         self._held_up = False
         """Whether it is we who do not read."""
+        self._apply_due = False
+        """Whether what was read is about to be applied."""
+        self._failure: Exception | None = None
+        """What went wrong in applying it: a failure of our own."""
+        self._answers: set[asyncio.Task[None]] = set()
         self._listened: AssetTerms | None = None
         self._listened_name = b""
         self.listened_at = 0.0
@@ -358,6 +363,7 @@ class Feed:
         self._conn = f"{self.name}.{self._attempt}"
         self._socket = socket
         self._verdict, self._held_up = None, False
+        self._failure = None
         self.ping_seconds = None
         miss_a_dead_peer(socket, self._half_open_seconds)
         opened, opened_ns = time.monotonic(), self._clock.now_ns()
@@ -399,42 +405,61 @@ class Feed:
 
     async def _receive(self, socket: ClientConnection, commands: ConnectionCommands) -> Ending:
         """Have what comes applied until the connection ends or stalls."""
-        arrived = asyncio.Event()
-        reader = asyncio.create_task(self._read(socket, arrived))
+        reader = asyncio.create_task(self._read(socket, commands))
         try:
             while not reader.done():
-                if not await self._data_comes(arrived) and not reader.done():
+                if await self._fell_silent(reader):
                     if self._on_silent(self._conn):
                         continue
                     self.give_up(STALLED, self._last_data_ns)
                     break
-                arrived.clear()
-                self.silence.heard(max(self._heard, self.silence.since))
-                self._sink.apply_taken()
-                if commands.outbox:
-                    called_for, commands.outbox = commands.outbox, []
-                    await self._send_all(called_for)
+            if self._failure is not None:
+                raise self._failure
             if self._verdict is not None:
                 return Ending(self._verdict[0])
             return reader.result()
         finally:
             reader.cancel()
+            for answer in self._answers:
+                answer.cancel()
 
-    async def _data_comes(self, arrived: asyncio.Event) -> bool:
-        """Wait for what comes next; False where data has stayed away for too long."""
-        while (left := self.silence.left(time.monotonic())) > 0.0 or self._held_up:
-            if await _set_within(arrived, max(LATE_SECONDS, left)):
-                return True
-        # what came while the loop was held up has still to be read
-        return await _set_within(arrived, LATE_SECONDS)
+    async def _fell_silent(self, reader: asyncio.Task[Ending]) -> bool:
+        """Wait until data has stayed away for too long; False where the connection ended first."""
+        while not reader.done():
+            left = self.silence.left(time.monotonic())
+            if left <= 0.0 and not self._held_up:
+                # what came while the loop was held up has still to be read
+                await asyncio.wait({reader}, timeout=LATE_SECONDS)
+                if self.silence.left(time.monotonic()) <= 0.0:
+                    return not reader.done()
+                continue
+            await asyncio.wait({reader}, timeout=max(LATE_SECONDS, left))
+        return False
 
-    async def _read(self, socket: ClientConnection, arrived: asyncio.Event) -> Ending:
+    def _apply_read(self, commands: ConnectionCommands, socket: ClientConnection) -> None:
+        """Apply what one turn of the loop has read, and answer what it calls for."""
+        self._apply_due = False
+        try:
+            self._sink.apply_taken()
+        except Exception as error:
+            self._failure = error
+            socket.transport.abort()
+            return
+        self.silence.heard(max(self._heard, self.silence.since))
+        if commands.outbox:
+            called_for, commands.outbox = commands.outbox, []
+            answer = asyncio.create_task(self._send_all(called_for))
+            self._answers.add(answer)
+            answer.add_done_callback(self._answers.discard)
+
+    async def _read(self, socket: ClientConnection, commands: ConnectionCommands) -> Ending:
         """Hand over each frame with its time; why there are no more.
 
-        Frames that are there already are read without a pause, so whoever waits for ``arrived``
-        finds all of them taken.
+        Frames that are there already are read without a pause and are applied together in the same
+        turn of the loop, by a callback: a task that waits for them would cost as much again.
         """
         conn = self._conn
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 if self._sink.crowded:
@@ -447,7 +472,9 @@ class Feed:
                 frame = await socket.recv(decode=False)
                 recv_ns = self._clock.now_ns()
                 self._sink.take(conn, frame, recv_ns)
-                arrived.set()
+                if not self._apply_due:
+                    self._apply_due = True
+                    loop.call_soon(self._apply_read, commands, socket)
                 if frame[:1] in (b"{", b"["):
                     self._heard, self._last_data_ns = time.monotonic(), recv_ns
                     if self._listened_name and self._listened_name in frame:
@@ -462,8 +489,6 @@ class Feed:
                 # the kernel has missed its acknowledgements
                 self._verdict = self._verdict or (HALF_OPEN, self._last_data_ns)
             return Ending(f"closed_{code}", close_code=code)
-        finally:
-            arrived.set()
 
     async def _keep_alive(self, socket: ClientConnection) -> None:
         """Ping, and give up a peer that neither answers nor sends anything else meanwhile."""
@@ -501,12 +526,3 @@ class Feed:
             except TimeoutError:
                 log.warning("feed_send_stuck", conn=self._conn)
                 socket.transport.abort()
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return event.is_set()
-    return True
