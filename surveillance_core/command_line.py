@@ -98,7 +98,10 @@ def start_logging(*, json_lines: bool | None = None) -> None:
     """Structured logs on standard error: for people on a terminal, JSON lines elsewhere."""
     lines = not sys.stderr.isatty() if json_lines is None else json_lines
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if lines else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer()
+        if lines
+        # the library's own choice shows the values of variables, which may be secrets
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     structlog.configure(
         processors=[
