@@ -13,9 +13,10 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
+from surveillance_collector.configured import new_recorder
 from surveillance_collector.lock import collector_lock
 from surveillance_collector.replay import ReplayReport, replay_files
-from surveillance_collector.service import CollectorReport, collect, new_recorder
+from surveillance_collector.service import CollectorReport, collect
 from surveillance_collector.share import Share
 from surveillance_core.command_line import (
     CommandFailed,

@@ -9,24 +9,23 @@ so the rows depend on the frames and their receive times alone, never on when th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import length_hint
-from typing import cast
+from typing import Self, cast
 
 from surveillance_collector.announcements import Announcement, Announcements
+from surveillance_collector.checkpoint import ENGINE_STATE
 from surveillance_collector.coverage import TRUSTED
 from surveillance_collector.following import Followed
 from surveillance_collector.output import Output, RejectedFrame, Resync
-from surveillance_collector.rows import (
-    Reason,
-    Row,
-    snapshot_row,
-    trade_row,
-)
+from surveillance_collector.reading import BookReader, next_multiple
+from surveillance_collector.rows import Reason, trade_row
 from surveillance_collector.sampling import Sampling, Tier
 from surveillance_collector.tallies import Tallies
-from surveillance_core.books import BookState, Trust
-from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADES, Table
+from surveillance_core import checkpoints
+from surveillance_core.books import Trust
+from surveillance_core.checkpoints import CheckpointUnreadable, Kinds
+from surveillance_core.lake.schemas import LIFECYCLE, TRADES
 from surveillance_core.venues.protocols import (
     AssetTerms,
     ChannelEvent,
@@ -47,7 +46,7 @@ from surveillance_core.venues.protocols import (
 from surveillance_core.venues.recent import RecentKeys
 
 
-class Engine:
+class Engine(BookReader):
     """Books of one venue over any number of connections, turned into lake rows.
 
     Parameters
@@ -61,35 +60,80 @@ class Engine:
     def __init__(
         self, new_channel: Callable[[SettledReader], MarketChannel], sampling: Sampling
     ) -> None:
+        super().__init__(sampling)
         self._new_channel = new_channel
-        self._sampling = sampling
-        self._channels: dict[str, MarketChannel] = {}
-        self._followed: dict[str, Followed] = {}
-        self._by_cadence: dict[int, dict[str, Followed]] = {}
-        self._due: dict[int, int] = {}
-        self._next_cut_ns: int | None = None
-        self._deferred: dict[str, Followed] = {}
-        self._now_ns = 0
-        self._output = Output()
+        self._reader = self._read_settled
+        """Who is told of settled books: always the same object, which a checkpoint can name."""
         self._announcements = Announcements()
         self._prints = RecentKeys()
         """What two connections may both tell while one takes over from the other."""
         self._heirs: dict[str, str] = {}
         """The connection that is to take an asset over, until its book is there."""
         self.frames = 0
-        self.counts: Counter[str] = Counter()
-        """Rows written, trades, doubts and mirror verdicts, by name."""
         self.rejected: Counter[str] = Counter()
         self._tallies = Tallies()
         self._taken: list[ReceivedFrame] = []
         self._taken_conn = ""
+
+    # ── state ────────────────────────────────────────────────────────────────────────────────
+
+    def checkpoint(self) -> bytes:
+        """The whole state, with what was taken and not applied, or produced and not drained.
+
+        Raises
+        ------
+        TypeError
+            If the state holds something that a checkpoint has no way to write: a defect.
+        """
+        return checkpoints.written(vars(self), self._kinds())
+
+    @classmethod
+    def restored(
+        cls,
+        data: bytes,
+        new_channel: Callable[[SettledReader], MarketChannel],
+        sampling: Sampling,
+    ) -> Self:
+        """An engine that goes on where the one that wrote the checkpoint was.
+
+        With the same sampling and the same input it makes the same rows. With another one it reads
+        what is followed as often as before and cuts coverage at the buckets that are its own. Its
+        open connections are as they were made; ``new_channel`` makes the next.
+
+        Raises
+        ------
+        CheckpointUnreadable
+            If the data are damaged or another version's.
+        """
+        engine = cls(new_channel, sampling)
+        held = vars(engine)
+        state = checkpoints.read(data, engine._kinds())
+        if not isinstance(state, dict):
+            raise CheckpointUnreadable("not an engine's state")
+        state = cast("dict[str, object]", state)
+        if state.keys() != held.keys():
+            differing = sorted(map(str, state.keys() ^ held.keys()))
+            raise CheckpointUnreadable(f"the engine had other attributes when written: {differing}")
+        held.update(state)
+        if engine._next_cut_ns is not None:
+            bucket_ends_ns = next_multiple(engine._now_ns, sampling.bucket_ns)
+            engine._next_cut_ns = min(engine._next_cut_ns, bucket_ends_ns)
+        return engine
+
+    def _kinds(self) -> Kinds:
+        supplied = {
+            "new_channel": self._new_channel,
+            "reader": self._reader,
+            "sampling": self._sampling,
+        }
+        return ENGINE_STATE | Kinds(constants=supplied)
 
     # ── input ────────────────────────────────────────────────────────────────────────────────
 
     def connect(self, conn: str, recv_ns: int) -> ConnectionCommands:
         """A connection opened; its books start from nothing. Returns what it is to send."""
         self.advance(recv_ns)
-        channel = self._channels[conn] = self._new_channel(self._read_settled)
+        channel = self._channels[conn] = self._new_channel(self._reader)
         return channel.commands
 
     def follow(self, conn: str, assets: Iterable[AssetTerms], tier: Tier, recv_ns: int) -> None:
@@ -102,10 +146,10 @@ class Engine:
         channel = self._channels[conn]
         cadence = self._sampling.cadence_ns[tier]
         if cadence not in self._due:
-            self._due[cadence] = _next_multiple(recv_ns, cadence)
+            self._due[cadence] = next_multiple(recv_ns, cadence)
             self._by_cadence[cadence] = {}
         if self._next_cut_ns is None:
-            self._next_cut_ns = _next_multiple(recv_ns, self._sampling.bucket_ns)
+            self._next_cut_ns = next_multiple(recv_ns, self._sampling.bucket_ns)
         for terms in assets:
             channel.follow([terms])
             known = self._followed.get(terms.asset_id)
@@ -230,28 +274,6 @@ class Engine:
             self.apply_taken()
         self._let_pass(now_ns)
 
-    def _let_pass(self, now_ns: int) -> None:
-        if now_ns <= self._now_ns:
-            return
-        while True:
-            instant = min(self._due.values(), default=now_ns + 1)
-            if self._next_cut_ns is not None and self._next_cut_ns <= instant:
-                instant = self._next_cut_ns
-                if instant > now_ns:
-                    break
-                self._read_deferred(instant)
-                self._cut(instant)
-                continue
-            if instant > now_ns:
-                break
-            self._read_deferred(instant)
-            for cadence, due in self._due.items():
-                if due == instant:
-                    self._read_tier(cadence, instant)
-                    self._due[cadence] = instant + cadence
-        self._read_deferred(now_ns)
-        self._now_ns = now_ns
-
     def finish(self, now_ns: int) -> None:
         """End of input: judge and cover what stands."""
         self.advance(now_ns)
@@ -274,37 +296,6 @@ class Engine:
     def tallies(self) -> Tallies:
         """What the channels counted, over all connections."""
         return self._tallies.with_open(self._channels.values())
-
-    @property
-    def assets(self) -> Collection[Followed]:
-        """Every asset as it is followed, to be read only."""
-        return self._followed.values()
-
-    @property
-    def books(self) -> int:
-        """Sampled books that stand."""
-        return sum(f.state.opened for f in self._followed.values() if f.terms.primary)
-
-    def all_fresh(self, asset_ids: Iterable[str], now_ns: int, within_ns: int) -> bool:
-        """Whether every book among these assets stands and was told of within ``within_ns``.
-
-        A second token, which only checks the first one's book, and a market with a result have no
-        book to wait for.
-        """
-        for asset_id in asset_ids:
-            followed = self._followed.get(asset_id)
-            if followed is None:
-                return False
-            if followed.terms.primary and not followed.resolved:
-                state = followed.state
-                if not state.opened or now_ns - state.changed_ns > within_ns:
-                    return False
-        return True
-
-    @property
-    def followed(self) -> int:
-        """Markets subscribed."""
-        return sum(f.terms.primary for f in self._followed.values())
 
     # ── events ───────────────────────────────────────────────────────────────────────────────
 
@@ -404,103 +395,3 @@ class Engine:
         if followed.state.trust is Trust.DIVERGED or not followed.state.opened:
             command = Resync(conn, (event.asset_id,), event.cause)
             self._output.commands.append(command)
-
-    # ── reading books ────────────────────────────────────────────────────────────────────────
-
-    def _read_tier(self, cadence: int, instant: int) -> None:
-        first_book_ns = self._sampling.first_book_ns
-        for asset_id, followed in self._by_cadence[cadence].items():
-            if followed.awaiting_ns is not None:
-                if instant - followed.awaiting_ns >= first_book_ns:
-                    followed.awaiting_ns = instant
-                    self._output.commands.append(
-                        Resync(followed.conn, (asset_id,), "no_book_in_time")
-                    )
-                if not followed.state.opened:
-                    continue
-            state = followed.state
-            if not state.opened:
-                continue
-            changed = state.version != followed.sampled_version
-            if not changed and instant - followed.last_row_ns < self._sampling.heartbeat_ns:
-                continue
-            self._write(followed, instant)
-
-    def _read_deferred(self, now_ns: int) -> None:
-        while self._deferred:
-            for asset_id, followed in list(self._deferred.items()):
-                if followed.state.settles_ns > now_ns:
-                    self._settle(asset_id, followed, now_ns)
-            whole = [f for f in self._deferred.values() if f.state.settles_ns <= now_ns]
-            if not whole:
-                return
-            for followed in sorted(whole, key=lambda f: f.state.settles_ns):
-                self._write(followed, followed.state.settles_ns)
-
-    def _read_settled(self, state: BookState, recv_ns: int) -> None:
-        """Called by a channel with a whole book, just before its next batch."""
-        followed = self._deferred.get(state.asset_id)
-        if followed is None or followed.state is not state:
-            state.read_when_settled = False
-            return
-        self._write(followed, recv_ns)
-
-    def _write(self, followed: Followed, at_ns: int, reason: Reason | None = None) -> None:
-        state = followed.state
-        if reason is None:
-            changed = state.version != followed.sampled_version
-            reason = Reason.CHANGE if changed else Reason.HEARTBEAT
-        asset_id = followed.terms.asset_id
-        channel = self._channels[followed.conn]
-        # whoever is called when the batch is whole would write the same row
-        state.read_when_settled = False
-        events = channel.settle_asset(asset_id, at_ns)
-        if state.settles_ns > at_ns:
-            # half-way through a batch, or what looked whole is half of one: read it when it is
-            state.read_when_settled = True
-            self._deferred[asset_id] = followed
-            self._handle(followed.conn, events, at_ns)
-            return
-        self._deferred.pop(asset_id, None)
-        followed.last_row_ns = at_ns
-        followed.sampled_version = state.version
-        self.counts["snapshots"] += 1
-        self._emit(SNAPSHOTS, snapshot_row(state, at_ns, self._sampling.top_k, reason))
-        self._check_mirror(followed, channel)
-        if events:
-            self._handle(followed.conn, events, at_ns)
-
-    def _settle(self, asset_id: str, followed: Followed, now_ns: int) -> None:
-        """Let the channel say whether a waiting book has become whole before its silence ends."""
-        events = self._channels[followed.conn].settle_asset(asset_id, now_ns)
-        if events:
-            self._handle(followed.conn, events, now_ns)
-
-    def _check_mirror(self, followed: Followed, channel: MarketChannel) -> None:
-        """The second token's book is the first one's mirror, whenever both say the same moment."""
-        mirror = channel.states.get(followed.terms.mirror_id or "")
-        state = followed.state
-        if mirror is None or not mirror.opened or mirror.ts_venue_ms != state.ts_venue_ms:
-            return
-        if mirror.book == state.book.mirrored():
-            self.counts["mirror_matched"] += 1
-        else:
-            self.counts["mirror_mismatched"] += 1
-
-    def _cut(self, instant: int) -> None:
-        for followed in self._followed.values():
-            if followed.coverage is not None:
-                self._cover(followed.coverage.cut(instant))
-        self._next_cut_ns = instant + self._sampling.bucket_ns
-
-    def _cover(self, rows: list[Row]) -> None:
-        for row in rows:
-            self._emit(COVERAGE, row, column=2)
-
-    def _emit(self, table: Table, row: Row, column: int = 0) -> None:
-        """Hand a row over with its time, which stands in ``column``, microseconds."""
-        self._output.rows.append((table, cast("int", row[column]), row))
-
-
-def _next_multiple(now_ns: int, step_ns: int) -> int:
-    return (now_ns // step_ns + 1) * step_ns

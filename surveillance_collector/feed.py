@@ -88,6 +88,11 @@ class FeedSink(Protocol):
 
     def apply_taken(self) -> None: ...
 
+    @property
+    def crowded(self) -> bool: ...
+
+    async def room(self) -> None: ...
+
     def disconnect(
         self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None
     ) -> None: ...
@@ -249,7 +254,10 @@ class Feed:
             log.warning("handshake_refused", conn=self.name, cause=ending.cause, **advice)
         except (OSError, WebSocketException, TimeoutError) as error:
             ending = Ending(f"connection_{type(error).__name__}".lower())
-            log.warning("feed_failed", conn=self.name, cause=ending.cause, error=str(error)[:200])
+            log.warning(
+                "feed_failed", conn=self.name, address=self._url, cause=ending.cause,
+                error=str(error)[:200],
+            )  # fmt: skip
         self._budget.failed(time.monotonic(), ending.retry_after)
         return ending
 
@@ -361,6 +369,9 @@ class Feed:
         conn = self._conn
         try:
             while True:
+                if self._sink.crowded:
+                    # the peer waits, as far as its buffers and ours go: nothing is left out
+                    await self._sink.room()
                 frame = await socket.recv(decode=False)
                 recv_ns = self._clock.now_ns()
                 self._sink.take(conn, frame, recv_ns)

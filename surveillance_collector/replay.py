@@ -10,10 +10,10 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from surveillance_collector.configured import sampling_of
 from surveillance_collector.engine import Engine
 from surveillance_collector.recorder import Recorder
 from surveillance_collector.sampling import Tier
-from surveillance_collector.service import sampling_of
 from surveillance_core.books import tick_of
 from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings

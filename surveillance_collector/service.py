@@ -17,13 +17,13 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from surveillance_collector.engine import Engine
+from surveillance_collector.configured import new_engine
 from surveillance_collector.feed import ReceiveClock
 from surveillance_collector.health.readings import Course, read_venue
 from surveillance_collector.health.watch import HealthWatch
-from surveillance_collector.output import Resync
-from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
-from surveillance_collector.sampling import Sampling, Tier
+from surveillance_collector.output import Output, Resync
+from surveillance_collector.recorder import RejectedFrames
+from surveillance_collector.recording import Recording
 from surveillance_collector.scheduling import FRESH_SECONDS, Scheduling
 from surveillance_collector.share import WHOLE, Share
 from surveillance_collector.subscriptions import Subscriptions
@@ -34,7 +34,6 @@ from surveillance_core.markets import UniverseError, Venue
 from surveillance_core.settings import Settings
 from surveillance_core.simulated_time import receive_ns_of_wall, receive_time_ns
 from surveillance_core.status import VenueStatus
-from surveillance_core.venues.protocols import BATCH_GAP_NS, MarketChannel, SettledReader
 from surveillance_core.venues.registry import adapter_of
 
 TICK_SECONDS = 0.05
@@ -43,50 +42,6 @@ SAME_STOP_SECONDS = 1.0
 """Signals within this tell the same: a terminal's to a whole group, and then one to the process."""
 
 log = structlog.get_logger()
-
-
-def sampling_of(settings: Settings, venue: Venue) -> Sampling:
-    """The engine's cadences from the settings."""
-    table, storage = settings.venues[venue], settings.storage
-    return Sampling(
-        cadence_ns={
-            Tier.HOT: table.snapshot_interval_ms_hot * 1_000_000,
-            Tier.WARM: table.snapshot_interval_ms_warm * 1_000_000,
-        },
-        heartbeat_ns=int(storage.heartbeat_seconds * 1e9),
-        bucket_ns=int(storage.bucket_minutes * 60e9),
-        top_k=storage.top_k,
-        # a wait for the venue's answer, which simulated time does not hurry
-        first_book_ns=receive_ns_of_wall(settings.mock, table.first_book_seconds),
-    )
-
-
-def new_engine(settings: Settings, venue: Venue, *, hash_interval_ms: int | None = None) -> Engine:
-    """An engine of the venue as configured."""
-    adapter = adapter_of(venue)
-    interval = settings.venues[venue].hash_check_interval_ms
-    interval_ns = (interval if hash_interval_ms is None else hash_interval_ms) * 1_000_000
-
-    # the frames of a batch are apart by the wall's time, however fast the simulated one runs
-    gap_ns = receive_ns_of_wall(settings.mock, BATCH_GAP_NS / 1e9)
-
-    def new_channel(on_settled: SettledReader) -> MarketChannel:
-        return adapter.new_channel(on_settled, interval_ns, batch_gap_ns=gap_ns)
-
-    return Engine(new_channel, sampling_of(settings, venue))
-
-
-def new_recorder(settings: Settings, lake: Lake, venue: Venue, shard: str) -> Recorder:
-    """A recorder of the venue as configured."""
-    storage = settings.storage
-    return Recorder(
-        lake,
-        venue,
-        shard,
-        bucket_us=int(storage.bucket_minutes * 60e6),
-        flush_rows=storage.flush_rows,
-        flush_us=int(storage.flush_seconds * 1e6),
-    )
 
 
 @dataclass(frozen=True)
@@ -139,10 +94,18 @@ class VenueCollector:
         self._now_ns = lambda: receive_time_ns(settings.mock, wall_ns())
         self._clock = ReceiveClock(self._now_ns)
         self._engine = new_engine(settings, venue)
-        self._recorder = new_recorder(settings, lake, venue, share.name)
+        self._recording = Recording(
+            settings,
+            lake,
+            venue,
+            share.name,
+            self._engine,
+            now_ns=self._clock.now_ns,
+            wall_ns=wall_ns,
+        )
         self._rejected = RejectedFrames(lake, venue)
         self._subscriptions = Subscriptions(
-            settings, venue, self._engine, self._clock, handshake, share
+            settings, venue, self._recording.sink, self._clock, handshake, share
         )
         self._feeds = self._subscriptions.feeds
         self._scheduling = Scheduling(
@@ -158,18 +121,17 @@ class VenueCollector:
         )
         self._universe_digest = ""
         self._refusal = ""
-        self._publishing: asyncio.Future[list[PublishFailure]] | None = None
-        self._publish_failures = 0
         self._course = Course()
         self._started = time.monotonic()
 
     async def run(self) -> None:
         """Collect until cancelled. Everything held is published before this returns."""
         try:
-            await self._wait_for_universe()
+            await self._recording.prepare()
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._recording.run())
+                await self._wait_for_universe()
                 group.create_task(self._drive())
-                group.create_task(self._publish_due())
                 group.create_task(self._follow_universe())
                 group.create_task(self._scheduling.run())
                 group.create_task(self._subscriptions.keep_fresh())
@@ -183,7 +145,7 @@ class VenueCollector:
 
     def report(self) -> CollectorReport:
         """What the run has done so far."""
-        engine, recorder = self._engine, self._recorder
+        engine, recorder = self._engine, self._recording.recorder
         tallies = engine.tallies
         tally = tallies.hashes
         return CollectorReport(
@@ -201,11 +163,12 @@ class VenueCollector:
             published=dict(recorder.published),
             files=recorder.files,
             rows_held=recorder.held,
-            publish_failures=self._publish_failures,
+            publish_failures=self._recording.state.publish_failures,
         )
 
     def status(self) -> VenueStatus:
         """How the run stands now."""
+        self._course.publish_failing = self._recording.state.publish_failing
         return read_venue(
             self.report(),
             self._course,
@@ -280,13 +243,10 @@ class VenueCollector:
             await asyncio.sleep(TICK_SECONDS)
             self._subscriptions.raise_failed()
             now_ns = self._clock.now_ns()
-            self._engine.advance(now_ns)
-            await self._take_output(now_ns)
+            await self._carry_out(self._recording.take(now_ns))
             self._course.driven = time.monotonic()
 
-    async def _take_output(self, now_ns: int) -> None:
-        output = self._engine.drain()
-        self._recorder.add(output.rows, now_ns // 1_000)
+    async def _carry_out(self, output: Output) -> None:
         if output.rejected:
             self._rejected.keep(output.rejected)
             reasons = Counter(frame.rejected.reason for frame in output.rejected)
@@ -298,18 +258,6 @@ class VenueCollector:
             asset_ids = [asset_id for command in commands for asset_id in command.asset_ids]
             for feed in self._feeds:
                 await feed.resync(conn, list(dict.fromkeys(asset_ids)))
-
-    async def _publish_due(self) -> None:
-        while True:
-            await asyncio.sleep(0.5)
-            buckets = self._recorder.due(self._clock.now_ns() // 1_000)
-            if buckets:
-                # shielded: a stop must wait for the rows in the thread, not lose sight of them
-                self._publishing = asyncio.ensure_future(
-                    asyncio.to_thread(self._recorder.publish, buckets)
-                )
-                if self._count_failures(await asyncio.shield(self._publishing)):
-                    await asyncio.sleep(5.0)
 
     async def _report(self) -> None:
         while True:
@@ -331,21 +279,8 @@ class VenueCollector:
     async def _stop(self) -> None:
         await self._subscriptions.stop()
         self._scheduling.save()
-        if self._publishing is not None and not self._publishing.done():
-            self._count_failures(await self._publishing)
-        now_ns = self._clock.now_ns()
-        self._engine.finish(now_ns)
-        output = self._engine.drain()
-        self._recorder.add(output.rows, now_ns // 1_000)
+        output = await self._recording.stop()
         self._rejected.keep(output.rejected)
-        self._count_failures(await asyncio.to_thread(self._recorder.flush))
-
-    def _count_failures(self, failures: Sequence[PublishFailure]) -> bool:
-        self._course.publish_failing = bool(failures)
-        for failure in failures:
-            self._publish_failures += 1
-            log.error("publish_failed", table=failure.table, error=failure.error)
-        return bool(failures)
 
 
 def _by_connection(commands: Sequence[Resync]) -> dict[str, list[Resync]]:

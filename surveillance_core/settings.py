@@ -149,6 +149,12 @@ class VenuesSettings(_Table):
         return [venue for venue in Venue if self[venue].enabled]
 
 
+class RawSettings(_Table):
+    """``[storage.raw]``: the archive of frames as they were received."""
+
+    keep_days: float = Field(default=0.0, ge=0.0)
+
+
 class StorageSettings(_Table):
     """``[storage]``: how rows become files."""
 
@@ -157,6 +163,7 @@ class StorageSettings(_Table):
     flush_seconds: float = Field(default=5.0, ge=0.0)
     bucket_minutes: float = Field(default=5.0, gt=0.0, le=60.0)
     heartbeat_seconds: float = Field(default=60.0, gt=0.0)
+    raw: RawSettings = RawSettings()
     s3_endpoint_url: str = ""
     s3_region: str = "us-east-1"
 
@@ -166,6 +173,16 @@ class StorageSettings(_Table):
         if abs(60 / minutes - round(60 / minutes)) > 1e-9:
             raise ValueError("must divide an hour, so that no bucket spans two")
         return minutes
+
+
+class JournalSettings(_Table):
+    """``[journal]``: the write-ahead log of everything received."""
+
+    directory: str = ""
+    sync_ms: float = Field(default=500.0, gt=0.0, le=60_000.0)
+    segment_mb: float = Field(default=128.0, gt=0.0, le=4_096.0)
+    memory_mb: float = Field(default=64.0, gt=0.0)
+    reserve_mb: float = Field(default=128.0, ge=0.0)
 
 
 class RotationSettings(_Table):
@@ -286,6 +303,7 @@ class Settings(BaseSettings):
     data_dir: str = "data"
     venues: VenuesSettings = VenuesSettings()
     storage: StorageSettings = StorageSettings()
+    journal: JournalSettings = JournalSettings()
     rotation: RotationSettings = RotationSettings()
     mock: MockSettings = MockSettings()
     universe: UniverseSettings = UniverseSettings()

@@ -26,6 +26,13 @@ SIMULATED_KEY: Final = "simulated-kalshi.pem"
 _FILE_STEM: Final = {"orderbook_snapshots": "snapshots"}
 _WRITER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _HOLDER: Final = re.compile(rf"collector-({_WRITER.pattern})\.json")
+_JOURNAL: Final = re.compile(
+    rf"journal-({'|'.join(venue.value for venue in Venue)})-({_WRITER.pattern})"
+)
+_SEGMENT: Final = re.compile(r"([0-9a-f]{16})-([0-9a-f]{4})\.wal")
+_PART: Final = re.compile(
+    rf"/hour=[0-9]{{2}}/[a-z]+_[0-9T-]{{16}}_({_WRITER.pattern})_[0-9a-f]+-[0-9a-f]+\.[a-z]+"
+)
 _HOUR: Final = re.compile(r"/date=([0-9-]{10})/hour=([0-9]{2})/[^/]+")
 
 
@@ -85,6 +92,19 @@ def rejected_frames_file(venue: Venue, day: date) -> str:
     return f"{day_dir('rejected_frames', venue, day)}/frames.jsonl"
 
 
+RAW: Final = "raw"
+
+
+def raw_file(venue: Venue, moment: datetime, shard: str, first_ns: int, last_ns: int) -> str:
+    """Frames as received, in the capture format, of one shard and within one hour.
+
+    ``moment`` is UTC; the range is that of the receive times, nanoseconds since the epoch.
+    """
+    moment = moment.astimezone(UTC)
+    name = f"frames_{moment:%Y-%m-%dT%H-%M}_{_checked(shard)}_{first_ns:x}-{last_ns:x}.zst"
+    return f"{hour_dir(RAW, venue, moment)}/{name}"
+
+
 UNIVERSE: Final = "universe"
 
 
@@ -101,6 +121,31 @@ def priorities_file(venue: Venue) -> str:
 def visits_file(venue: Venue, shard: str) -> str:
     """In the state directory: when a collector last visited each group."""
     return f"visits-{venue.value}-{_checked(shard)}.json"
+
+
+def journal_dir(venue: Venue, shard: str) -> str:
+    """In the state directory: a collector's write-ahead log of one venue."""
+    return f"journal-{venue.value}-{_checked(shard)}"
+
+
+def parse_journal_dir(name: str) -> tuple[Venue, str] | None:
+    """Venue and shard of a journal's directory, None for any other name."""
+    found = _JOURNAL.fullmatch(name)
+    return (Venue(found[1]), found[2]) if found else None
+
+
+def segment_name(first: int, attempt: int) -> str:
+    """A journal's segment: the position of its first input, and how often the file was tried.
+
+    In the order of the names, segments are in the order in which they were written.
+    """
+    return f"{first:016x}-{attempt:04x}.wal"
+
+
+def parse_segment_name(name: str) -> tuple[int, int] | None:
+    """First position and attempt of a segment, None for any other name."""
+    found = _SEGMENT.fullmatch(name)
+    return (int(found[1], 16), int(found[2], 16)) if found else None
 
 
 def manifest_dir(venue: Venue, day: date) -> str:
@@ -148,6 +193,12 @@ def parse_collector_shard(name: str) -> str | None:
     """The shard whose holder a file of the state directory names, None for any other file."""
     found = _HOLDER.fullmatch(name)
     return found.group(1) if found else None
+
+
+def parse_part_shard(path: str) -> str | None:
+    """The shard of a ``bucket_file``, None for any other path."""
+    found = _PART.search(path)
+    return found[1] if found else None
 
 
 def parse_hour(path: str) -> datetime | None:

@@ -76,6 +76,10 @@ class Store(Protocol):
         """Keep a line beside the lake, locally; not durable, never part of the lake."""
         ...
 
+    def read_aside(self, path: str) -> bytes:
+        """What ``append_aside`` has kept, nothing where it has not."""
+        ...
+
     def scan_path(self, path: str) -> str:
         """The path as Polars or DuckDB take it."""
         ...
@@ -160,6 +164,9 @@ class LocalStore:
     def append_aside(self, path: str, line: bytes) -> None:
         _append_aside(Path(self.root + QUARANTINE_SUFFIX), path, line)
 
+    def read_aside(self, path: str) -> bytes:
+        return _read_aside(Path(self.root + QUARANTINE_SUFFIX), path)
+
     def scan_path(self, path: str) -> str:
         return str(self._root / path)
 
@@ -242,6 +249,9 @@ class S3Store:
     def append_aside(self, path: str, line: bytes) -> None:
         _append_aside(self._local(QUARANTINE_SUFFIX), path, line)
 
+    def read_aside(self, path: str) -> bytes:
+        return _read_aside(self._local(QUARANTINE_SUFFIX), path)
+
     def scan_path(self, path: str) -> str:
         return f"{self.root}/{path}"
 
@@ -274,6 +284,13 @@ def _append_aside(root: Path, path: str, line: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with target.open("ab") as file:
         file.write(line)
+
+
+def _read_aside(root: Path, path: str) -> bytes:
+    try:
+        return (root / path).read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _fsync_file(path: Path) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from surveillance_core.books import tick_of
+from surveillance_core.checkpoints import Kinds
 from surveillance_core.markets import Market, Venue
 from surveillance_core.settings import ConfigurationError, Settings
 from surveillance_core.venues.kalshi import credentials as kalshi_credentials
 from surveillance_core.venues.kalshi import rest as kalshi_rest
+from surveillance_core.venues.kalshi import state as kalshi_state
 from surveillance_core.venues.kalshi import wire as kalshi_wire
 from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.polymarket import rest as polymarket_rest
+from surveillance_core.venues.polymarket import state as polymarket_state
 from surveillance_core.venues.polymarket import wire as polymarket_wire
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.polymarket.integrity import spell_size
@@ -80,6 +84,8 @@ class VenueAdapter:
     """Whether a market's second outcome has a book of its own, the mirror of the first's."""
     message_types: frozenset[str]
     """Types of message this version reads, as the venue names them."""
+    state: Kinds
+    """What the state of a connection is made of, besides what all venues share."""
     complete: Callable[[RestClient, Discovery], None] | None = None
     """Fills in from the venue's second host what its listing left out."""
 
@@ -118,6 +124,7 @@ _ADAPTERS = {
         ping=None,
         mirrored=False,
         message_types=frozenset(kalshi_wire.TYPE_NAMES.values()),
+        state=kalshi_state.STATE,
     ),
     Venue.POLYMARKET: VenueAdapter(
         venue=Venue.POLYMARKET,
@@ -127,6 +134,7 @@ _ADAPTERS = {
         ping=polymarket_wire.PING,
         mirrored=True,
         message_types=frozenset(polymarket_wire.TYPE_NAMES.values()),
+        state=polymarket_state.STATE,
         complete=complete_rewards,
     ),
 }
@@ -145,6 +153,11 @@ def adapter_of(venue: Venue) -> VenueAdapter:
 def supported_venues() -> list[Venue]:
     """Venues with an adapter, alphabetically."""
     return sorted(_ADAPTERS)
+
+
+def channel_state() -> Kinds:
+    """What the state of a connection is made of, at any venue."""
+    return reduce(Kinds.__or__, (adapter.state for adapter in _ADAPTERS.values()))
 
 
 def asset_terms(market: Market, *, mirror: bool) -> list[AssetTerms]:

@@ -139,6 +139,8 @@ class RestClient:
         self._clock = clock
         self._sleep = sleep
         self._chance = chance
+        self._quiet_until = float("-inf")
+        """Until then the venue has forbidden requests, and nobody has waited yet."""
         self.answers: Counter[str] = Counter()
         """Answers by status code, and failures by kind."""
         self.traffic = Traffic()
@@ -196,11 +198,13 @@ class RestClient:
                     ) from error
                 self.traffic.retries += 1
                 self._wait(self._backoff(attempt) if error.wait is None else error.wait)
+                self._quiet_until = float("-inf")
         raise AssertionError("the last attempt returns or raises")
 
     def _once(
         self, method: str, path: str, params: Mapping[str, str | int] | None, body: object
     ) -> object:
+        self._keep_quiet(path)
         self._wait(self._pace.reserve(self._clock(), method, path))
         self.traffic.requests += 1
         request = self._client.build_request(method, path, params=params, json=body)
@@ -235,18 +239,32 @@ class RestClient:
             self._pace.throttled(self._clock())
         if throttled or status >= 500 or status in _PASSING:
             wait = retry_after(answer.headers.get("retry-after"))
-            if wait is not None and wait > RETRY_AFTER_LIMIT:
-                raise VenueError(
-                    f"{self._base_url}{path}: the venue asks to wait {wait:.0f} s. "
-                    "Try again after that.",
-                    status=status,
-                    code=code,
-                )
+            if wait is not None:
+                self._quiet_until = self._clock() + wait
+                if wait > RETRY_AFTER_LIMIT:
+                    raise self._asked_to_wait(path, wait, status, code)
             cause = f"status {status}" if code is None else f"status {status}: {said}"
             raise _Retryable(cause, wait, status, code)
         step = _NEXT_STEPS.get(status, "The request is refused as it is.")
         raise VenueError(
             f"{self._base_url}{path}: status {status}: {said}. {step} It is not tried again.",
+            status=status,
+            code=code,
+        )
+
+    def _keep_quiet(self, path: str) -> None:
+        """Wait as long as the venue asked when the request before was given up."""
+        left = self._quiet_until - self._clock()
+        if left > RETRY_AFTER_LIMIT:
+            raise self._asked_to_wait(path, left)
+        self._wait(left)
+
+    def _asked_to_wait(
+        self, path: str, seconds: float, status: int | None = None, code: str | None = None
+    ) -> VenueError:
+        return VenueError(
+            f"{self._base_url}{path}: the venue asks to wait {seconds:.0f} s. "
+            "Try again after that.",
             status=status,
             code=code,
         )

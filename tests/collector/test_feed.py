@@ -31,6 +31,11 @@ from .worlds import SECOND, VENUE, universe_of
 class Sink:
     """Notes what it is told, in order."""
 
+    crowded = False
+
+    async def room(self) -> None:
+        return
+
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, int]] = []
         self.followed: dict[str, Tier] = {}

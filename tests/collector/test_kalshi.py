@@ -23,7 +23,6 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from surveillance_collector.cli import app
-from surveillance_collector.engine import Engine
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier
@@ -45,7 +44,7 @@ from .live import busy_venue, judge, publish_world, until
 from .signed_venue import BOOKS, PATH, SignedVenue
 from .signed_venue import LIFECYCLE as LIFECYCLE_CHANNEL
 from .signed_venue import TRADES as TRADES_CHANNEL
-from .worlds import listed_market, sampled
+from .worlds import UnjournaledEngine, listed_market, sampled
 
 WALL_MS = 1_790_000_000_000
 
@@ -65,7 +64,7 @@ class Line:
     def __init__(self, key: rsa.RSAPrivateKey, url: str, *, first_book_s: float = 60.0) -> None:
         self.clock = ReceiveClock()
         self.channels: list[KalshiChannel] = []
-        self.engine = Engine(self._new_channel, sampled(first_book_s=first_book_s))
+        self.engine = UnjournaledEngine(self._new_channel, sampled(first_book_s=first_book_s))
         self.doubts: list[str] = []
         signer, stamps = Signer("an-id", key), count(WALL_MS)
         self.feed = Feed(
@@ -484,7 +483,7 @@ class Recorded:
     """One connection's frames by hand into an engine, a second apart."""
 
     def __init__(self, *tickers: str) -> None:
-        self.engine = Engine(lambda reader: KalshiChannel(reader), sampled())
+        self.engine = UnjournaledEngine(lambda reader: KalshiChannel(reader), sampled())
         self.now_ns = WALL_MS * 1_000_000
         self.conn = "c0"
         self.seq = 0
@@ -507,6 +506,14 @@ class Recorded:
         self.seq += 1 + skip
         body = {"market_ticker": ticker, "yes_dollars_fp": [["0.4800", "10.00"]]}
         self.send({"type": "orderbook_snapshot", "sid": 1, "seq": self.seq, "msg": body})
+
+    def change(self, ticker: str, second: int, *, skip: int = 0) -> None:
+        self.seq += 1 + skip
+        body = {
+            "market_ticker": ticker, "price_dollars": "0.4800", "delta_fp": "1.00", "side": "yes",
+            "ts": f"2026-09-21T13:33:{second:02d}Z",
+        }  # fmt: skip
+        self.send({"type": "orderbook_delta", "sid": 1, "seq": self.seq, "msg": body})
 
     def happens(self, ticker: str, event_type: str, **members: object) -> None:
         body = {"market_ticker": ticker, "event_type": event_type, **members}
@@ -545,3 +552,17 @@ def test_what_happens_twice_is_two_rows() -> None:
         recorded.happens("A", event_type)
     rows = [row for table, _, row in recorded.engine.drain().rows if table is LIFECYCLE]
     assert [row[4] for row in rows] == ["deactivated", "activated", "deactivated"]
+
+
+def test_a_reading_that_a_lost_number_ends_is_not_of_a_moment_before_its_book() -> None:
+    recorded = Recorded("A")
+    # a change just before the grid's instant: the book is read when its engine event is over
+    recorded.now_ns -= 3_000_000
+    recorded.change("A", 2)
+    changed_ns = recorded.now_ns
+    recorded.engine.advance(changed_ns + 5_000_000)
+    recorded.change("A", 3, skip=3)
+    recorded.engine.advance(recorded.now_ns + 10_000_000_000)
+    rows = [row for table, _, row in recorded.engine.drain().rows if table is SNAPSHOTS]
+    assert [row[6] for row in rows] == [10.0, 11.0]
+    assert rows[-1][0] == changed_ns // 1_000

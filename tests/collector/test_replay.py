@@ -13,9 +13,9 @@ import zstandard
 from typer.testing import CliRunner, Result
 
 from surveillance_collector.cli import app
+from surveillance_collector.configured import new_engine
 from surveillance_collector.replay import ReplayReport, replay_files
 from surveillance_collector.sampling import Tier
-from surveillance_collector.service import new_engine
 from surveillance_core.lake.manifest import manifest_days
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.read import scan_table

@@ -37,6 +37,15 @@ SECOND = 1_000_000_000
 VENUE = Venue.POLYMARKET
 
 
+class UnjournaledEngine(Engine):
+    """An engine that feeds can be given as it is: nothing is written down, so nothing is full."""
+
+    crowded = False
+
+    async def room(self) -> None:
+        return
+
+
 # ── universes ────────────────────────────────────────────────────────────────────────────────
 
 

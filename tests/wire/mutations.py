@@ -78,7 +78,7 @@ def damaged(draw: st.DrawFn, payloads: Sequence[Any], favoured: Sequence[str] = 
             st.sampled_from([[value], [[value]], {"a": value}, [value, None], [value, value]])
         )
     text = as_text(value)
-    change = draw(st.sampled_from(_TEXT_CHANGES)) if draw(st.integers(0, 3)) == 0 else None
+    change = draw(st.sampled_from(TEXT_CHANGES)) if draw(st.integers(0, 3)) == 0 else None
     return text if change is None else change(text, draw(st.integers(0, max(0, len(text) - 1))))
 
 
@@ -147,7 +147,7 @@ def as_name(value: Any) -> str:
 
 _RAW_TEXT = json.dumps(_RAW)[1:-1]
 
-_TEXT_CHANGES: tuple[Callable[[bytes, int], bytes], ...] = (
+TEXT_CHANGES: tuple[Callable[[bytes, int], bytes], ...] = (
     lambda text, at: text[:at],
     lambda text, at: text[:at] + b"\xff\xfe" + text[at:],
     lambda text, at: text[:at] + b"\x00" + text[at + 1 :],

@@ -123,6 +123,9 @@ class BookJudge:
         if state.trust is Trust.DIVERGED:
             return
         state.trust = Trust.DIVERGED
+        if state.pending:
+            # the event goes no further here: who waits for its end reads it as it was left
+            state.settles_ns = state.changed_ns
         state.opened = state.pending = False
         state.ride_on(None)
         state.version += 1

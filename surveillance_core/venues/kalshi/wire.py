@@ -9,7 +9,6 @@ declared: the decoder skips the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from typing import Annotated, Literal, cast, final
 
 import msgspec
@@ -297,7 +296,7 @@ class Commands:
 
     def __init__(self, *, use_yes_price: bool = False) -> None:
         self._use_yes_price = use_yes_price
-        self._ids = count(1)
+        self._last_id = 0
 
     def subscribe(
         self, tickers: Sequence[str], channels: Sequence[str] = CHANNELS
@@ -336,7 +335,8 @@ class Commands:
             )
 
     def _frame(self, command: str, **params: object) -> str:
-        frame = {"id": next(self._ids), "cmd": command, "params": params}
+        self._last_id += 1
+        frame = {"id": self._last_id, "cmd": command, "params": params}
         return msgspec.json.encode(frame).decode()
 
 

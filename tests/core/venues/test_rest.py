@@ -152,6 +152,36 @@ def test_a_wait_beyond_patience_is_an_error_at_once(value: str, waits: list[floa
     assert len(venue.requests) == 1
 
 
+def test_what_the_venue_asked_for_holds_for_the_next_request_too() -> None:
+    """Given up or not: who asks next waits as long, or is told how long if that is too long."""
+    now, arrived = [0.0], list[float]()
+    asked = iter(("7", "8", "300"))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        arrived.append(now[0])
+        wait = next(asked, None)
+        return OK if wait is None else httpx.Response(429, headers={"retry-after": wait})
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    client = RestClient(
+        "https://venue.example", requests_per_second=1e9, attempts=2, sleep=sleep,
+        clock=lambda: now[0], transport=httpx.MockTransport(answer),
+    )  # fmt: skip
+    with client:
+        with pytest.raises(VenueError, match="2 times in a row"):
+            client.get("/x")
+        with pytest.raises(VenueError, match="asks to wait 300 s"):
+            client.get("/x")
+        with pytest.raises(VenueError, match="asks to wait 300 s"):
+            client.get("/y")
+        assert arrived == pytest.approx([0.0, 7.0, 15.0], abs=1e-3)
+        now[0] += 200.0
+        assert client.get("/y") == {"ok": True}
+    assert arrived[3] == pytest.approx(315.0, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

@@ -1,0 +1,138 @@
+"""Where a journal's segments lie: one directory a venue and shard, on a local disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from surveillance_core.lake.layout import parse_segment_name
+
+
+class SegmentFiles(Protocol):
+    """A directory of segments; tests put others in its place."""
+
+    def names(self) -> list[str]:
+        """Segments, the first written first."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """A segment's content."""
+        ...
+
+    def create(self, name: str) -> int:
+        """A new file, and a descriptor to write it by."""
+        ...
+
+    def write(self, descriptor: int, content: bytes) -> None:
+        """Append; raises ``OSError`` where not all of it could be."""
+        ...
+
+    def sync(self, descriptor: int) -> None:
+        """What has been written is on the disk when this returns."""
+        ...
+
+    def close(self, descriptor: int) -> None:
+        """Let go of the descriptor; what was synced stays."""
+        ...
+
+    def remove(self, names: list[str]) -> None:
+        """Delete segments, those first written first, durably on return."""
+        ...
+
+    def allocate_reserve(self, size: int) -> None:
+        """Have so many bytes of the disk set aside.
+
+        Raises ``OSError`` where there are not twice as many: with the last of a disk set aside
+        nothing else would work.
+        """
+        ...
+
+    def release_reserve(self) -> None:
+        """Give back what was set aside."""
+        ...
+
+
+_RESERVE = "reserve"
+
+
+class LocalSegments:
+    """Segments in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def names(self) -> list[str]:
+        """Segments, the first written first."""
+        found = (entry.name for entry in os.scandir(self._directory))
+        return sorted(name for name in found if parse_segment_name(name) is not None)
+
+    def read(self, name: str) -> bytes:
+        """A segment's content."""
+        return (self._directory / name).read_bytes()
+
+    def create(self, name: str) -> int:
+        """A new file, and a descriptor to write it by; its name is durable."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        descriptor = os.open(self._directory / name, flags, 0o600)
+        try:
+            self._sync_directory()
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def write(self, descriptor: int, content: bytes) -> None:
+        """Append all of it."""
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+    def sync(self, descriptor: int) -> None:
+        """Have what was written on the disk."""
+        os.fdatasync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Let go of the descriptor."""
+        # what a close could still complain of was synced, or is written again elsewhere
+        with suppress(OSError):
+            os.close(descriptor)
+
+    def remove(self, names: list[str]) -> None:
+        """Delete segments in their order, so that none is left behind a hole."""
+        for name in sorted(names):
+            (self._directory / name).unlink(missing_ok=True)
+        self._sync_directory()
+
+    def allocate_reserve(self, size: int) -> None:
+        """Set bytes of the disk aside in a file, which is made whole or not at all."""
+        path = self._directory / _RESERVE
+        with suppress(FileNotFoundError):
+            if path.stat().st_size == size:
+                return
+        disk = os.statvfs(self._directory)
+        if disk.f_bavail * disk.f_frsize < 2 * size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+
+    def release_reserve(self) -> None:
+        """Give back what was set aside."""
+        (self._directory / _RESERVE).unlink(missing_ok=True)
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

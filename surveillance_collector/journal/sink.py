@@ -1,0 +1,114 @@
+"""The engine with its inputs journaled: what feeds are given in the engine's place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from surveillance_collector.engine import Engine
+from surveillance_collector.journal.records import (
+    Disconnect,
+    Follow,
+    Kind,
+    encode_payload,
+    encode_record,
+)
+from surveillance_collector.journal.writer import Journal
+from surveillance_collector.sampling import Tier
+from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
+
+
+class JournaledEngine:
+    """Writes down each input before the engine has it; see ``feed.FeedSink``.
+
+    Time that passes is no input: it does nothing that the next input would not do.
+    """
+
+    def __init__(self, engine: Engine, journal: Journal) -> None:
+        self.engine = engine
+        self._journal = journal
+        self._numbers: dict[str, int] = {}
+        self._last_number = 0
+        self._standing: dict[str, dict[str, tuple[AssetTerms, Tier]]] = {}
+        """What each open connection follows."""
+
+    def connect(self, conn: str, recv_ns: int) -> ConnectionCommands:
+        """A connection opened."""
+        self._last_number += 1
+        self._numbers[conn] = self._last_number
+        self._standing[conn] = {}
+        self._journal.append(Kind.CONNECT, recv_ns, self._last_number, conn.encode())
+        return self.engine.connect(conn, recv_ns)
+
+    def follow(self, conn: str, assets: Iterable[AssetTerms], tier: Tier, recv_ns: int) -> None:
+        """These assets were subscribed on the connection."""
+        followed = list(assets)
+        payload = encode_payload(Follow(tier, followed))
+        self._journal.append(Kind.FOLLOW, recv_ns, self._numbers[conn], payload)
+        self._standing[conn] |= {terms.asset_id: (terms, tier) for terms in followed}
+        self.engine.follow(conn, followed, tier, recv_ns)
+
+    def forget(self, conn: str, asset_ids: Sequence[str], recv_ns: int) -> None:
+        """These assets were unsubscribed."""
+        number = self._numbers.get(conn, 0)
+        self._journal.append(Kind.FORGET, recv_ns, number, encode_payload(list(asset_ids)))
+        for asset_id in asset_ids:
+            self._standing.get(conn, {}).pop(asset_id, None)
+        self.engine.forget(conn, asset_ids, recv_ns)
+
+    def disconnect(self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None) -> None:
+        """The connection is gone."""
+        number = self._numbers.pop(conn, None)
+        if number is None:
+            return
+        del self._standing[conn]
+        payload = encode_payload(Disconnect(cause, since_ns))
+        self._journal.append(Kind.DISCONNECT, recv_ns, number, payload)
+        self.engine.disconnect(conn, recv_ns, cause, since_ns)
+
+    def take(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
+        """One frame, to be applied before anything else happens or when the caller says so."""
+        payload = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
+        self._journal.append(Kind.FRAME, recv_ns, self._numbers[conn], payload)
+        self.engine.take(conn, frame, recv_ns)
+
+    def apply_taken(self) -> None:
+        """Apply the frames that were taken."""
+        self.engine.apply_taken()
+
+    def waiting(self, conn: str) -> int:
+        """Standing books that the connection is to take over and has not got yet."""
+        return self.engine.waiting(conn)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether ``room`` would wait."""
+        return self._journal.crowded
+
+    async def room(self) -> None:
+        """Return when more may be taken: what is not on disk must not fill the memory."""
+        await self._journal.room()
+
+    def mark(self, now_ns: int) -> int:
+        """What the engine had produced by now was handed over; the position of the mark."""
+        return self._journal.append(Kind.MARK, now_ns, 0, b"")
+
+    def finish(self, now_ns: int) -> None:
+        """End of input: judge and cover what stands."""
+        self._journal.append(Kind.FINISH, now_ns, 0, b"")
+        self.engine.finish(now_ns)
+
+    def begin_segment(self, now_ns: int) -> None:
+        """Have the next inputs in a file of their own, which begins with how things stand.
+
+        What the engine has produced must have been taken before.
+        """
+        head = [encode_record(Kind.CHECKPOINT, now_ns, 0, self.engine.checkpoint())]
+        for conn, number in self._numbers.items():
+            head.append(encode_record(Kind.STANDING_CONNECTION, now_ns, number, conn.encode()))
+            held = self._standing[conn]
+            for tier in Tier:
+                assets = [terms for terms, own in held.values() if own is tier]
+                if assets:
+                    payload = encode_payload(Follow(tier, assets))
+                    head.append(encode_record(Kind.STANDING_ASSETS, now_ns, number, payload))
+        self._journal.begin_segment(now_ns, head)

@@ -1,0 +1,270 @@
+"""From the engine to files that are listed: what it takes in is journaled, what it makes published.
+
+Publishing runs in a worker thread on buckets already taken out of the recorder, so that a slow disk
+delays files, not frames. A segment of the journal goes once nothing is in it that is not published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from surveillance_collector.configured import new_recorder, sampling_of
+from surveillance_collector.engine import Engine
+from surveillance_collector.journal.files import LocalSegments
+from surveillance_collector.journal.records import Header
+from surveillance_collector.journal.recovery import Recovered
+from surveillance_collector.journal.sink import JournaledEngine
+from surveillance_collector.journal.writer import Journal
+from surveillance_collector.output import Output
+from surveillance_collector.recorder import Bucket, PublishFailure
+from surveillance_collector.restart import (
+    RecoveryIncomplete,
+    begun_first,
+    clear_unlisted,
+    next_position,
+    recover_journal,
+)
+from surveillance_core.lake.errors import LakeError
+from surveillance_core.lake.layout import journal_dir
+from surveillance_core.lake.publish import Lake
+from surveillance_core.markets import Venue
+from surveillance_core.settings import Settings
+
+PUBLISH_SECONDS = 0.5
+"""Between two looks for what is due."""
+RETRY_SECONDS = 5.0
+"""Before what could not be published is tried again."""
+
+log = structlog.get_logger()
+
+
+def journal_directory(settings: Settings, lake: Lake, venue: Venue, shard: str) -> Path:
+    """Where a collector's journal of a venue lies."""
+    root = (
+        Path(settings.journal.directory) if settings.journal.directory else lake.store.state_dir()
+    )
+    return root / journal_dir(venue, shard)
+
+
+@dataclass
+class RecordingState:
+    """How recording stands, for reports."""
+
+    recovering: bool = False
+    recovered: Recovered | None = None
+    publish_failures: int = 0
+    publish_failing: bool = False
+
+
+class Recording:
+    """Journal, recorder and files of one venue and shard.
+
+    Parameters
+    ----------
+    now_ns
+        The receive clock: strictly rising.
+    wall_ns
+        The wall's time, of which the journal's first position is made.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        lake: Lake,
+        venue: Venue,
+        shard: str,
+        engine: Engine,
+        *,
+        now_ns: Callable[[], int],
+        wall_ns: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._lake = lake
+        self._venue = venue
+        self._shard = shard
+        self._engine = engine
+        self._now_ns = now_ns
+        self._sampling = sampling_of(settings, venue)
+        self._files = LocalSegments(journal_directory(settings, lake, venue, shard))
+        self._left = self._files.names()
+        """Segments of earlier runs."""
+        first = next_position(self._files, wall_ns())
+        table = settings.journal
+        self.journal = Journal(
+            self._files,
+            Header(
+                venue=venue,
+                shard=shard,
+                first=first,
+                run=first,
+                continues=False,
+                sampling=self._sampling,
+            ),
+            sync_seconds=table.sync_ms / 1e3,
+            limit_bytes=int(table.memory_mb * 1e6),
+            reserve_bytes=int(table.reserve_mb * 1e6),
+        )
+        self.sink = JournaledEngine(engine, self.journal)
+        self.recorder = new_recorder(settings, lake, venue, shard)
+        self._taken_to = self.journal.position
+        """Position up to which everything the engine made has gone to the recorder."""
+        self._segment_bytes = int(table.segment_mb * 1e6)
+        self._segment_bucket = 0
+        self._unneeded: list[str] = []
+        """Segments that could not be archived or removed yet."""
+        self._aside = Output()
+        """What is for others than the recorder, until they ask."""
+        self._begun_ns = 0
+        self._publishing: asyncio.Future[list[PublishFailure]] | None = None
+        self.state = RecordingState()
+
+    async def prepare(self) -> None:
+        """Put away what stands half done in the lake, and begin the journal; call it first."""
+        await self.journal.set_reserve()
+        now_ns = self._now_ns()
+        begun_ns = await asyncio.to_thread(begun_first, self._files, self._left)
+        if begun_ns is not None:
+            await asyncio.to_thread(
+                clear_unlisted, self._lake, self._venue, self._shard, begun_ns, now_ns
+            )
+        self._begun_ns = now_ns
+        self.sink.begin_segment(now_ns)
+
+    async def run(self) -> None:
+        """Recover what earlier runs left, journal, and publish, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.journal.run())
+            group.create_task(self._recover())
+            group.create_task(self._publish_due())
+
+    def take(self, now_ns: int) -> Output:
+        """Let time pass in the engine and have its rows recorded; the rest is returned."""
+        self._turn(now_ns)
+        output, self._aside = self._aside, Output()
+        return output
+
+    def _turn(self, now_ns: int) -> None:
+        self._engine.advance(now_ns)
+        self._record(now_ns)
+        bucket = now_ns // self._sampling.bucket_ns
+        if bucket != self._segment_bucket or self.journal.segment_bytes >= self._segment_bytes:
+            self._segment_bucket = bucket
+            self.sink.begin_segment(now_ns)
+
+    def _record(self, now_ns: int) -> None:
+        output = self._engine.drain()
+        self.recorder.add(output.rows, now_ns // 1_000, self._taken_to)
+        self._taken_to = self.journal.position
+        self._aside.commands += output.commands
+        self._aside.rejected += output.rejected
+
+    # ── publishing ───────────────────────────────────────────────────────────────────────────
+
+    async def _publish_due(self) -> None:
+        while True:
+            await asyncio.sleep(PUBLISH_SECONDS)
+            now_ns = self._now_ns()
+            if self.recorder.has_due(now_ns // 1_000):
+                self._turn(now_ns)
+                position = self._taken_to = self.sink.mark(now_ns)
+                buckets = self.recorder.due(now_ns // 1_000)
+                # shielded: a stop must wait for the rows in the thread, not lose sight of them
+                self._publishing = asyncio.ensure_future(self._publish(buckets, position))
+                if self._count(await asyncio.shield(self._publishing)):
+                    await asyncio.sleep(RETRY_SECONDS)
+            await self._let_go()
+
+    async def _publish(self, buckets: list[Bucket], position: int) -> list[PublishFailure]:
+        """Publish what was produced up to a mark, which has to be on disk before."""
+        if not await self.journal.sync():
+            self.recorder.hold(buckets)
+            rows = sum(len(bucket.rows) for bucket in buckets)
+            return [PublishFailure("journal", rows, self.journal.failing or "")]
+        return await asyncio.to_thread(self.recorder.publish, buckets, position)
+
+    def _count(self, failures: Sequence[PublishFailure]) -> bool:
+        self.state.publish_failing = bool(failures)
+        for failure in failures:
+            self.state.publish_failures += 1
+            log.error("publish_failed", table=failure.table, error=failure.error)
+        return bool(failures)
+
+    async def _let_go(self) -> None:
+        """Archive and delete segments that nothing unpublished is in."""
+        unpublished = self.recorder.unpublished_since
+        published = self._taken_to if unpublished is None else unpublished
+        await self._dispose(await self.journal.retire(published))
+
+    async def _dispose(self, names: Sequence[str]) -> None:
+        self._unneeded += names
+        if self._unneeded:
+            try:
+                await asyncio.to_thread(self._files.remove, list(self._unneeded))
+            except (OSError, LakeError) as error:
+                # they are tried again with the next ones
+                log.error("journal_not_retired", venue=self._venue.value, cause=str(error)[:300])
+            else:
+                self._unneeded.clear()
+
+    # ── recovery ─────────────────────────────────────────────────────────────────────────────
+
+    async def _recover(self) -> None:
+        """Make rows of what earlier runs left; while the disk will not have them, try again."""
+        left = self._left
+        if not left:
+            return
+        self.state.recovering = True
+        while True:
+            try:
+                found = await asyncio.to_thread(
+                    recover_journal,
+                    self._settings,
+                    self._lake,
+                    self._venue,
+                    self._shard,
+                    self._files,
+                    left,
+                    self._begun_ns,
+                )
+                break
+            except (RecoveryIncomplete, OSError) as error:
+                log.error("recovery_incomplete", venue=self._venue.value, cause=str(error)[:300])
+                await asyncio.sleep(RETRY_SECONDS)
+        self.state.recovered = found
+        self.state.recovering = False
+        log.info(
+            "journal_recovered",
+            venue=self._venue.value,
+            segments=found.segments,
+            inputs=found.inputs,
+            rows=found.rows,
+            published_before=found.published_before,
+            skipped_bytes=found.skipped_bytes,
+            unreadable=found.unreadable[:20],
+            missing=found.missing,
+            without_checkpoint=found.without_checkpoint,
+        )
+        await self._dispose(left)
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────
+
+    async def stop(self) -> Output:
+        """Judge, cover and publish everything; what cannot be published stays in the journal."""
+        if self._publishing is not None and not self._publishing.done():
+            self._count(await self._publishing)
+        now_ns = self._now_ns()
+        self._engine.advance(now_ns)
+        self._record(now_ns)
+        self.sink.finish(now_ns)
+        self._record(now_ns)
+        position = self._taken_to = self.sink.mark(now_ns)
+        self._count(await self._publish(self.recorder.everything(), position))
+        names = await self.journal.close()
+        if not self.recorder.held:
+            await self._dispose(names)
+        return self._aside

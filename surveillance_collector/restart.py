@@ -1,0 +1,185 @@
+"""Before a collector begins: what an earlier process left half done is taken up or put away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from surveillance_collector.configured import new_channels
+from surveillance_collector.engine import Engine
+from surveillance_collector.journal.files import SegmentFiles
+from surveillance_collector.journal.records import Segment
+from surveillance_collector.journal.recovery import Recovered, recover
+from surveillance_collector.output import Output
+from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
+from surveillance_collector.sampling import Sampling
+from surveillance_core.lake.errors import LakeError
+from surveillance_core.lake.layout import parse_part_shard, parse_segment_name
+from surveillance_core.lake.manifest import ManifestEntry, read_manifest
+from surveillance_core.lake.publish import Lake
+from surveillance_core.lake.schemas import COLLECTED
+from surveillance_core.lake.unlisted import put_away_unlisted
+from surveillance_core.markets import Venue
+from surveillance_core.settings import Settings
+
+log = structlog.get_logger()
+
+_MARGIN: Final = timedelta(hours=1)
+"""A row's time may be this much before its input's: a doubt reaches back."""
+
+
+class RecoveryIncomplete(LakeError):
+    """Rows could not be published: the journal stays, and recovering again goes on from there."""
+
+
+@dataclass(frozen=True)
+class Horizons:
+    """Up to which position the rows of each table and bucket are published."""
+
+    entries: tuple[ManifestEntry, ...]
+
+    def by_bucket(self, bucket_us: int) -> Mapping[tuple[str, int], int]:
+        """The last position by table and the bucket's start in microseconds."""
+        found: dict[tuple[str, int], int] = {}
+        for entry in self.entries:
+            if entry.journal is None or entry.first_us is None:
+                continue
+            key = (entry.table, entry.first_us - entry.first_us % bucket_us)
+            found[key] = max(found.get(key, 0), entry.journal[1])
+        return found
+
+
+def read_horizons(lake: Lake, venue: Venue, shard: str, days: Iterable[date]) -> Horizons:
+    """What a shard has published on some days, whatever has become of the files."""
+    tables = {table.name for table in COLLECTED}
+    found: list[ManifestEntry] = []
+    for day in days:
+        manifest = read_manifest(lake.store, venue, day)
+        found += [
+            entry
+            for entry in (*manifest.entries, *manifest.former, *manifest.quarantined)
+            if entry.table in tables and parse_part_shard(entry.path) == shard
+        ]
+    return Horizons(tuple(found))
+
+
+def next_position(files: SegmentFiles, wall_ns: int) -> int:
+    """A position after every one that the segments can hold, and after earlier runs' besides.
+
+    Without segments it is the wall's nanoseconds, which no run before has counted up to: a run
+    counts inputs, from the nanosecond on in which it began.
+    """
+    first = wall_ns
+    for name in files.names():
+        parsed = parse_segment_name(name)
+        if parsed is not None:
+            # an input has more than one byte, and one position is the run's end
+            first = max(first, parsed[0] + len(files.read(name)) + 2)
+    return first
+
+
+def recover_journal(
+    settings: Settings,
+    lake: Lake,
+    venue: Venue,
+    shard: str,
+    files: SegmentFiles,
+    names: list[str],
+    now_ns: int,
+) -> Recovered:
+    """Publish what the segments of earlier runs hold and the lake has not; then they are gone.
+
+    Raises
+    ------
+    RecoveryIncomplete
+        If rows could not be published: nothing is lost, and it is to be tried again.
+    """
+    begun_ns = begun_first(files, names)
+    if begun_ns is None:
+        return Recovered()
+    days = _days(begun_ns, now_ns)
+    horizons = read_horizons(lake, venue, shard, days)
+    recorders: dict[int, tuple[Recorder, Mapping[tuple[str, int], int]]] = {}
+    rejected = RejectedFrames(lake, venue)
+    failures: list[PublishFailure] = []
+
+    def recorder_of(bucket_us: int) -> tuple[Recorder, Mapping[tuple[str, int], int]]:
+        if bucket_us not in recorders:
+            recorder = Recorder(
+                lake,
+                venue,
+                shard,
+                bucket_us=bucket_us,
+                flush_rows=settings.storage.flush_rows,
+                flush_us=0,
+            )
+            recorders[bucket_us] = (recorder, horizons.by_bucket(bucket_us))
+        return recorders[bucket_us]
+
+    def published(table: str, time_us: int, bucket_us: int) -> int:
+        return recorder_of(bucket_us)[1].get((table, time_us - time_us % bucket_us), 0)
+
+    taken_to = 0
+
+    def hand_over(output: Output, sampling: Sampling, at_ns: int, position: int) -> None:
+        nonlocal taken_to
+        recorder, _ = recorder_of(sampling.bucket_ns // 1_000)
+        recorder.add(output.rows, at_ns // 1_000, taken_to)
+        rejected.keep_missing(output.rejected)
+        failures.extend(recorder.publish(recorder.due(at_ns // 1_000), position))
+        taken_to = position
+
+    found = recover(files, names, RunEngines(settings, venue), published, hand_over, now_ns)
+    for recorder, _ in recorders.values():
+        failures.extend(recorder.publish(recorder.everything(), taken_to))
+    if any(recorder.held for recorder, _ in recorders.values()):
+        raise RecoveryIncomplete(f"{venue.value}: {failures[-1].table}: {failures[-1].error}")
+    return found
+
+
+class RunEngines:
+    """Engines of a venue as an earlier run had them."""
+
+    def __init__(self, settings: Settings, venue: Venue) -> None:
+        self._new_channel = new_channels(settings, venue)
+
+    def new(self, sampling: Sampling) -> Engine:
+        """One that knows nothing."""
+        return Engine(self._new_channel, sampling)
+
+    def restored(self, checkpoint: bytes, sampling: Sampling) -> Engine:
+        """One as it was; raises ``CheckpointUnreadable``."""
+        return Engine.restored(checkpoint, self._new_channel, sampling)
+
+
+def begun_first(files: SegmentFiles, names: Iterable[str]) -> int | None:
+    """When the first segment that can be read was begun, nanoseconds; None where none can."""
+    for name in names:
+        record = next(iter(Segment(files.read(name))), None)
+        if record is not None and record.recv_ns:
+            return record.recv_ns
+    return None
+
+
+def clear_unlisted(lake: Lake, venue: Venue, shard: str, begun_ns: int, now_ns: int) -> list[str]:
+    """Take a shard's files out of the lake that are in their place and listed nowhere.
+
+    A process died between the two; the journal has their rows. To be called before anything is
+    published.
+    """
+    moved: list[str] = []
+    for day in _days(begun_ns, now_ns):
+        moved += put_away_unlisted(lake, venue, day, COLLECTED, shard)
+    if moved:
+        log.warning("unlisted_files_put_away", venue=venue.value, files=moved[:20])
+    return moved
+
+
+def _days(begun_ns: int, now_ns: int) -> list[date]:
+    first = (datetime.fromtimestamp(begun_ns / 1e9, UTC) - _MARGIN).date()
+    last = max(first, datetime.fromtimestamp(now_ns / 1e9, UTC).date())
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
