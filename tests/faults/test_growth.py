@@ -34,9 +34,16 @@ class Course(NamedTuple):
     """Simulated seconds in one of the wall's."""
     warm: float
     """Hours after which nothing may grow."""
+    most_mib: float
+    """By how much memory may grow in an hour of these."""
 
 
-COURSES = {Tier.QUICK: Course(4.5, 1_350.0, 1.5), Tier.FULL: Course(24.0, 480.0, 4.0)}
+COURSES = {
+    # seconds do not warm a process: its threads still get their first memory, and only a leak of
+    # a kilobyte a frame would be told from that
+    Tier.QUICK: Course(4.5, 1_350.0, 1.5, 10.0),
+    Tier.FULL: Course(24.0, 480.0, 4.0, 1.0),
+}
 
 
 class Sample(NamedTuple):
@@ -104,12 +111,13 @@ def _judge(trial: Trial, course: Course, samples: list[Sample], frames: int) -> 
     last = [s for s in samples if s.hour >= course.hours - third]
     grown = median(s.rss for s in last) - median(s.rss for s in first)
     slope = grown / MIB / (2 * third)
-    more = max(s.descriptors for s in last) - max(s.descriptors for s in first)
+    # the fewest: some are open for a moment
+    more = min(s.descriptors for s in last) - min(s.descriptors for s in first)
     with trial.case(f"{course.hours:.0f} hours at {course.speed:.0f} times the speed"):
-        assert slope < 1.0, f"memory grows by {slope:.2f} MiB an hour"
+        assert slope < course.most_mib, f"memory grows by {slope:.2f} MiB an hour"
         assert more <= 0, f"{more} descriptors more"
     peak = max(s.rss for s in samples) / MIB
     trial.notes.append(
-        f"{course.hours:.0f} hours, {frames:,} frames: {slope:+.2f} MiB and {more:+d} descriptors "
-        f"an hour once warm, {peak:.0f} MiB at most"
+        f"{course.hours:.0f} hours, {frames:,} frames: {slope:+.2f} MiB an hour and {more:+d} "
+        f"descriptors in all after hour {course.warm:g}, {peak:.0f} MiB at most"
     )
