@@ -35,6 +35,8 @@ MARKETS = [
 ]
 GOOD = encode_universe(MARKETS)
 WRITER = "universe"
+OF_ONE_LAKE = 25
+"""Universes that are tried in a lake; its manifest grows with each."""
 
 _CLASSES = {
     "a key": rb'"[a-z_]+":',
@@ -145,16 +147,24 @@ def _assert_mended(used: InUse, lake: Lake) -> None:
     assert not used.look()
 
 
+def _adopted(root: Path) -> tuple[Lake, InUse]:
+    """A lake with universes of two days, and a collector that uses the newer one."""
+    lake = Lake(str(root / "lake"), "simulated")
+    publish_universe(lake, VENUE, DAY - timedelta(days=1), MARKETS[:2], writer=WRITER)
+    publish_universe(lake, VENUE, DAY, MARKETS, writer=WRITER)
+    used = InUse(hurried(root), lake)
+    assert not used.look()
+    assert "universe_refused" not in used.reasons()
+    return lake, used
+
+
 @pytest.mark.fault("UNI-01")
 def test_the_last_good_universe_is_kept(trial: Trial, tmp_path: Path) -> None:
     chance = random.Random(trial.seed)
-    lake = Lake(str(tmp_path / "lake"), "simulated")
-    publish_universe(lake, VENUE, DAY - timedelta(days=1), MARKETS[:2], writer=WRITER)
-    publish_universe(lake, VENUE, DAY, MARKETS, writer=WRITER)
-    used = InUse(hurried(tmp_path), lake)
-    assert not used.look()
-    assert "universe_refused" not in used.reasons()
+    lake, used = _adopted(tmp_path / "0")
     for number in range(trial.quantity):
+        if number and number % OF_ONE_LAKE == 0:
+            lake, used = _adopted(tmp_path / f"{number}")
         bad = BAD[number % len(BAD)]
         how, content = bad(chance, GOOD)
         # published so by a broken writer, or damaged since

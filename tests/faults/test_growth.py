@@ -42,7 +42,7 @@ COURSES = {
     # seconds do not warm a process: its threads still get their first memory, and only a leak of
     # a kilobyte a frame would be told from that
     Tier.QUICK: Course(4.5, 1_350.0, 1.5, 10.0),
-    Tier.FULL: Course(24.0, 480.0, 4.0, 1.0),
+    Tier.FULL: Course(24.0, 600.0, 4.0, 1.0),
 }
 
 
