@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -384,6 +385,7 @@ class Feed:
         await self._send_all(frames)
         log.info("feed_open", conn=self._conn, assets=len(self._assets))
         keep_alive = asyncio.create_task(self._keep_alive(socket))
+        keep_alive.add_done_callback(partial(self._end_with, socket))
         try:
             ending = await self._receive(socket, commands)
         except asyncio.CancelledError:
@@ -510,6 +512,12 @@ class Feed:
                     return
             except ConnectionClosed:
                 return
+
+    def _end_with(self, socket: ClientConnection, keep_alive: asyncio.Task[None]) -> None:
+        """A connection that nothing keeps alive any more is replaced by one that is."""
+        if not keep_alive.cancelled() and keep_alive.exception() is not None:
+            log.error("feed_keep_alive_failed", conn=self._conn, cause=repr(keep_alive.exception()))
+            socket.transport.abort()
 
     async def _send_all(self, frames: Iterable[str]) -> None:
         """Send frames in the order of the calls; a peer that does not take them is given up."""

@@ -120,7 +120,7 @@ class VenueCollector:
             wall_ns=wall_ns,
         )
         self._universe_digest = ""
-        self._refused_digest = ""
+        self._refusal = ""
         self._course = Course()
         self._started = time.monotonic()
 
@@ -202,31 +202,38 @@ class VenueCollector:
         now = datetime.fromtimestamp(self._now_ns() / 1e9, UTC)
         max_age = timedelta(hours=self._settings.universe.max_age_hours)
         day = latest_universe_day(self._lake, self._venue, now.date(), max_age)
+        using = self._course.universe
+        lately = using is not None and now.date() - using <= max_age
+        if using is not None and lately and (day is None or day < using):
+            return self._keep_universe("universe_gone", f"that of {using} is not listed any more")
         if day is None:
             return bool(self._universe_digest)
         entry = universe_entry(read_manifest(self._lake.store, self._venue, day))
         digest = f"{day} {entry.digest}" if entry is not None else ""
         if digest == self._universe_digest:
+            self._course.universe_refused = self._refusal = ""
             return True
         try:
             markets = read_universe(self._lake, self._venue, day)
-        except UniverseError as error:
-            if digest != self._refused_digest:
-                log.error("universe_damaged", venue=self._venue.value, cause=str(error)[:300])
-                self._refused_digest = digest
-            return bool(self._universe_digest)
+        except (UniverseError, OSError) as error:
+            return self._keep_universe("universe_damaged", f"{digest}: {error}"[:400])
         if not markets:
-            log.error("universe_empty", venue=self._venue.value, date=day.isoformat())
-            return bool(self._universe_digest)
+            return self._keep_universe("universe_empty", f"{digest}: it holds no market")
         if not self._scheduling.adopt(markets, now, day):
-            if digest != self._refused_digest:
-                log.error("universe_of_nothing", venue=self._venue.value, date=day.isoformat())
-                self._refused_digest = digest
-            return bool(self._universe_digest)
+            return self._keep_universe("universe_of_nothing", f"{digest}: nothing may be watched")
+        self._course.universe_refused = self._refusal = ""
         self._universe_digest = digest
         self._course.universe = day
         self._course.universe_published_us = entry.published_us if entry is not None else 0
         return True
+
+    def _keep_universe(self, event: str, cause: str) -> bool:
+        """Stay with the universe in use, if there is one, and say once why."""
+        if cause != self._refusal:
+            log.error(event, venue=self._venue.value, cause=cause)
+            self._refusal = cause
+        self._course.universe_refused = event
+        return bool(self._universe_digest)
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────
 

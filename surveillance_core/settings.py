@@ -97,12 +97,15 @@ class VenueSettings(_Table):
             return url
         parts = urlsplit(url)
         if parts.scheme not in {"https", "wss", "http", "ws"} or not parts.hostname:
-            raise ValueError(f"not a web address: {url!r}")
+            # whatever stands here instead may be a secret: it is not repeated
+            raise ValueError("not a web address, as in https://example.com")
         loopback = is_loopback(parts.hostname)
         if parts.scheme in {"http", "ws"} and not loopback:
             raise ValueError("http:// and ws:// are for loopback only; use https:// or wss://")
         if parts.username or parts.password:
             raise ValueError("credentials do not belong in an address")
+        if parts.query or parts.fragment:
+            raise ValueError("an address ends with its path; no secret belongs in it")
         return url.rstrip("/")
 
 
@@ -124,7 +127,7 @@ class KalshiSettings(VenueSettings):
     @field_validator("private_key_path")
     @classmethod
     def _is_a_path(cls, path: str) -> str:
-        if "-----BEGIN" in path or "\n" in path:
+        if "-----BEGIN" in path or "\n" in path or re.fullmatch(r"[A-Za-z0-9+/=]{100,}", path):
             raise ValueError("is the path of the key's file, never the key")
         return path
 

@@ -48,6 +48,8 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     universe: date | None
     """Day of the universe in use; None while there is none."""
     universe_age_seconds: float | None
+    universe_refused: str = ""
+    """What is logged of a newer universe that is not in use; empty where there is none."""
     markets: int
     """Followed now."""
     books_expected: int

@@ -30,6 +30,8 @@ class Course:
     """Day of the universe in use."""
     universe_published_us: int = 0
     """When that was published, microseconds since the epoch on the wall."""
+    universe_refused: str = ""
+    """What was logged of a newer one that is not in use."""
     driven: float | None = None
     """When time last passed in the engine, on ``time.monotonic``."""
     publish_failing: bool = False
@@ -71,6 +73,7 @@ def read_venue(
         seconds=report.seconds,
         universe=course.universe,
         universe_age_seconds=universe_age,
+        universe_refused=course.universe_refused,
         markets=len(primary),
         books_expected=len(expected),
         books=len(standing),

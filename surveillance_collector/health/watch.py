@@ -186,7 +186,10 @@ class HealthWatch:
     async def _watch_disk(self) -> None:
         while True:
             await asyncio.sleep(DISK_SECONDS)
-            await self._measure_disk()
+            try:
+                await self._measure_disk()
+            except Exception:
+                log.exception("health_disk_failed")
 
     async def _measure_disk(self) -> None:
         """In a thread: a file system that hangs must not hang the loop."""
