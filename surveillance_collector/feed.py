@@ -8,6 +8,7 @@ decides nothing about what a frame means.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -162,6 +163,8 @@ class Feed:
         self._sending = asyncio.Lock()
         self._announces = False
         self._conn = ""
+        self._draining: asyncio.Task[None] | None = None
+        """Reads what nobody wants any more, until the connection has closed."""
         self._attempt = attempts
         self._last_data_ns = 0
         self._heard = 0.0
@@ -285,7 +288,12 @@ class Feed:
                 close_timeout=_CLOSE_SECONDS,
             ) as socket:
                 self._budget.succeeded()
-                return await self._hold(socket)
+                try:
+                    return await self._hold(socket)
+                finally:
+                    # what still comes would fill the buffer, behind which the peer's answer to
+                    # the close waits until the handshake is given up
+                    self._draining = asyncio.create_task(_drain(socket))
         except InvalidStatus as refusal:
             ending, advice = ending_of(refusal), advice_after(refusal, self._wall_ms())
             log.warning("handshake_refused", conn=self.name, cause=ending.cause, **advice)
@@ -534,3 +542,9 @@ class Feed:
             except TimeoutError:
                 log.warning("feed_send_stuck", conn=self._conn)
                 socket.transport.abort()
+
+
+async def _drain(socket: ClientConnection) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await socket.recv(decode=False)
