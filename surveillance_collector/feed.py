@@ -44,6 +44,7 @@ LATE_SECONDS = 0.05
 STALLED, HALF_OPEN = "stalled", "half_open"
 _PONG_SHARE = 0.6
 """Of the time in which a peer that is gone has to be missed, what the answer to a ping may take."""
+CATCH_UP_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
 _TOO_BIG = 1009
 
@@ -366,6 +367,20 @@ class Feed:
         held = [asset_id for asset_id in asset_ids if asset_id in self._assets]
         if self._commands is not None and conn == self._conn and held:
             await self._send_all(self._commands.resync(held))
+
+    async def catch_up(self) -> None:
+        """Wait until what the peer had sent by now has been read, a second at most.
+
+        Frames keep their order: whatever went before the answer to a ping has come before it.
+        """
+        socket = self._socket
+        if socket is None:
+            return
+        with contextlib.suppress(ConnectionClosed, TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                await (await socket.ping())
+                # the answer overtakes what has come and waits to be taken
+                await asyncio.sleep(CATCH_UP_SECONDS / 20)
 
     async def _hold(self, socket: ClientConnection) -> Ending:
         self._attempt += 1
