@@ -153,8 +153,7 @@ def _polymarket_books(respell: Callable[[Json], list[Json]]) -> dict[str, OrderB
     channel = PolymarketChannel()
     for number, frame in enumerate(held(POLYMARKET_BOOKS).frames):
         _follow(channel, frame)
-        parsed = json.loads(frame)
-        for message in parsed if isinstance(parsed, list) else [parsed]:
+        for message in readings.elements(frame) or []:
             for told in respell(message):
                 events = channel.receive(json.dumps(told), number * 1_000_000_000)
                 assert not [event for event in events if isinstance(event, Rejected)]
