@@ -209,7 +209,7 @@ def reparse(
 
       surveillance-collector reparse --venue kalshi --date 2026-09-01 --hour 13 --hour 14 --out new
 
-      surveillance-collector reparse --venue kalshi --date 2026-09-01 --table trades --out new --json
+      surveillance-collector reparse --venue kalshi --date 2026-09-01 --table trades --out new
     """
     start_logging()
     with reporting_failures():
