@@ -7,11 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
 from surveillance_collector.cli import app
 from surveillance_collector.reparse import COLLECTED_NAMES, ReparseReport, reparse
 from surveillance_collector.replay import replay_files
+from surveillance_core.lake.manifest import Operation, append_entries
 from surveillance_core.lake.publish import Lake
 from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings
@@ -26,7 +28,7 @@ from .archiving import (
     raw_entries,
     rows_by_table,
 )
-from .worlds import SECOND
+from .worlds import SECOND, VENUE
 
 VENUES = [Venue.POLYMARKET, Venue.KALSHI]
 
@@ -73,7 +75,9 @@ async def test_the_rows_are_those_that_were_published_live(
     assert rows_by_table(out, venue) == live
     assert all(live[name] for name in ("orderbook_snapshots", "trades", "coverage"))
     causes = {row[-1] for row in live["coverage"]}
-    assert {"closed_1006", "awaiting_book"} <= causes
+    doubted = {Venue.POLYMARKET: "hash_mismatch", Venue.KALSHI: "sequence_gap"}
+    assert {"closed_1006", "awaiting_book", doubted[venue]} <= causes
+    assert bool(live["lifecycle"]) == (venue is Venue.POLYMARKET)
     assert (
         causes & {"hash_mismatch", "sequence_gap", "gap", "best_price_differs"} or len(causes) > 3
     )
@@ -143,6 +147,18 @@ async def test_a_run_that_broke_off_ends_as_its_recovery_ended_it(
     assert report.gaps == 0
 
 
+async def test_a_file_that_is_not_listed_any_more_is_counted_where_it_lies_between_others(
+    keeping: Settings, lake: Lake, out: Lake
+) -> None:
+    await collect(keeping, lake, VENUE, eventful(VENUE))
+    entries = raw_entries(lake, VENUE)
+    retired = [replace(entries[n], operation=Operation.RETIRE) for n in (0, 3)]
+    append_entries(lake.store, VENUE, DAY, "retiring", retired)
+    report = again(keeping, lake, out, VENUE)
+    assert (report.gaps, report.files, report.damaged) == (1, len(entries) - 2, [])
+    assert "archive_incomplete" in {row[-1] for row in rows_by_table(out, VENUE)["coverage"]}
+
+
 def damage(path: Path) -> None:
     path.write_bytes(b"?")
 
@@ -150,7 +166,7 @@ def damage(path: Path) -> None:
 async def test_a_missing_file_is_counted_and_ends_what_was_known(
     keeping: Settings, lake: Lake, out: Lake
 ) -> None:
-    venue = Venue.POLYMARKET
+    venue = VENUE
     await collect(keeping, lake, venue, eventful(venue))
     entries = raw_entries(lake, venue)
     damage(Path(lake.store.root, entries[3].path))
