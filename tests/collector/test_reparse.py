@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from surveillance_collector.replay import replay_files
 from surveillance_core.lake.manifest import Operation, append_entries
 from surveillance_core.lake.publish import Lake
 from surveillance_core.markets import Venue
-from surveillance_core.settings import Settings
+from surveillance_core.settings import RawSettings, Settings
 
 from .archiving import (
     DAY,
@@ -28,6 +28,8 @@ from .archiving import (
     raw_entries,
     rows_by_table,
 )
+from .conftest import MakeSettings
+from .live import busy_venue, collecting, publish_world, until
 from .worlds import SECOND, VENUE
 
 VENUES = [Venue.POLYMARKET, Venue.KALSHI]
@@ -176,6 +178,35 @@ async def test_a_missing_file_is_counted_and_ends_what_was_known(
     rows = rows_by_table(out, venue)
     assert "archive_incomplete" in {row[-1] for row in rows["coverage"]}
     assert report.files == len(entries)
+
+
+async def test_a_running_collector_archives_what_makes_its_rows_again(
+    make_settings: MakeSettings, lake: Lake, out: Lake
+) -> None:
+    async with busy_venue() as venue:
+        publish_world(lake, venue)
+        settings = make_settings(venue)
+        raw = RawSettings(keep_days=1.0)
+        storage = settings.storage.model_copy(update={"raw": raw})
+        settings = settings.model_copy(update={"storage": storage})
+        async with collecting(settings, lake) as collector:
+            await until(lambda: len(raw_entries(lake, VENUE)) >= 2, "files of the archive")
+        report = collector.report()
+    live = rows_by_table(lake, VENUE)
+    days = {
+        datetime.fromtimestamp((e.first_us or 0) / 1e6, UTC).date()
+        for e in raw_entries(lake, VENUE)
+    }
+    frames = 0
+    for day in sorted(days):
+        hours, tables = set(range(24)), COLLECTED_NAMES
+        told = reparse(
+            settings, lake, out, VENUE, day, hours=hours, tables=tables, warm_up=timedelta(hours=1)
+        )
+        frames = max(frames, told.frames)
+    assert rows_by_table(out, VENUE) == live
+    assert len(live["orderbook_snapshots"]) > 50
+    assert frames == report.frames
 
 
 # ── replay ───────────────────────────────────────────────────────────────────────────────────
