@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from surveillance_assets.compact_command import compact
 from surveillance_assets.instance import instance_environment
@@ -26,8 +27,8 @@ from surveillance_core.command_line import (
     console,
     errors,
     open_lake,
+    plain,
     print_json,
-    printable,
     reporting_failures,
     settings_from,
     start_logging,
@@ -121,7 +122,7 @@ def _show_demo(summary: msgspec.Struct) -> None:
     table = RichTable("what", "figure", show_header=False)
     for name, value in msgspec.structs.asdict(summary).items():
         figure = f"{value:,}" if isinstance(value, int) else str(value)
-        table.add_row(name.replace("_", " "), printable(figure))
+        table.add_row(name.replace("_", " "), plain(figure))
     console.print(table)
 
 
@@ -191,11 +192,11 @@ def _show_scan(rows: Sequence[ScanRow]) -> None:
     console.print(table)
 
 
-def _by_reason(counts: Mapping[str, int]) -> str:
+def _by_reason(counts: Mapping[str, int]) -> Text:
     """A total and what it is made of, the largest part first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    parts = ", ".join(f"{printable(reason)} {count:,}" for reason, count in ordered)
-    return f"{sum(counts.values()):,} ({parts})" if parts else "0"
+    parts = ", ".join(f"{reason} {count:,}" for reason, count in ordered)
+    return plain(f"{sum(counts.values()):,} ({parts})" if parts else "0")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -318,7 +319,7 @@ def summarize(
         ranked = RichTable("market", "spread", "two-sided", "trades", "volume")
         for row in summary.top_markets:
             ranked.add_row(
-                printable(str(row["title"] or row["market_id"]))[:60],
+                plain(str(row["title"] or row["market_id"])[:60]),
                 _figure(row["spread_mean"]),
                 _figure(row["two_sided_share"]),
                 _figure(row["trades"]),
@@ -436,12 +437,12 @@ def doctor(
         else:
             shown = RichTable("setting", "value", "origin")
             for key, value in values.items():
-                shown.add_row(key, printable(str(value)), origins[key])
+                shown.add_row(key, plain(str(value)), origins[key])
             console.print(shown)
             verdicts = RichTable("check", "verdict", "found", "next step")
             for finding in findings:
                 verdicts.add_row(
-                    finding.check, finding.verdict, printable(finding.found), finding.next_step
+                    finding.check, finding.verdict, plain(finding.found), plain(finding.next_step)
                 )
             console.print(verdicts)
         if any(finding.verdict == "failed" for finding in findings):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from surveillance_assets.analytics.grades import causes, gaps, graded
-from surveillance_core.command_line import CommandFailed, printable
+from surveillance_core.command_line import CommandFailed, plain
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.read import read_universe, scan_table
 from surveillance_core.lake.schemas import COVERAGE
@@ -107,12 +107,12 @@ def show(found: CoverageReport, console: Console, top: int) -> None:
     for row in found.markets[:top]:
         markets.add_row(
             row["grade"],
-            printable(str(row["title"] or row["market_id"]))[:40],
+            plain(str(row["title"] or row["market_id"])[:40]),
             f"{row['trusted_share']:.3%}",
             _length(row["subscribed_s"]),
             f"{row['gaps']:,}",
             _length(row["longest_gap_s"]),
-            printable(row["main_cause"] or "–"),
+            plain(row["main_cause"] or "–"),
         )
     console.print(markets)
     if len(found.markets) > top:
@@ -120,7 +120,7 @@ def show(found: CoverageReport, console: Console, top: int) -> None:
     lost = RichTable("cause", "markets", "gaps", "market time", "longest")
     for row in found.causes:
         lost.add_row(
-            printable(row["cause"] or "–"), f"{row['markets']:,}", f"{row['gaps']:,}",
+            plain(row["cause"] or "–"), f"{row['markets']:,}", f"{row['gaps']:,}",
             _length(row["market_seconds"]), _length(row["longest_s"]),
         )  # fmt: skip
     console.print(lost)
@@ -128,7 +128,7 @@ def show(found: CoverageReport, console: Console, top: int) -> None:
         every = RichTable("market", "cause", "from (UTC)", "to (UTC)", "seconds")
         for row in found.gaps:
             every.add_row(
-                printable(row["outcome_id"])[:40], printable(row["cause"] or "–"),
+                plain(row["outcome_id"][:40]), plain(row["cause"] or "–"),
                 f"{row['start']:%H:%M:%S.%f}", f"{row['end']:%H:%M:%S.%f}",
                 f"{(row['end'] - row['start']).total_seconds():.3f}",
             )  # fmt: skip

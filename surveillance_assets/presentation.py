@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-_UNSAFE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]+"
-)
 _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|&~])")
 
 
@@ -19,7 +16,8 @@ def markdown_text(text: str, limit: int = 200) -> str:
     >>> markdown_text("![x](http://e.test/p.png) <b>|")
     '\\!\\[x\\]\\(http://e\\.test/p\\.png\\) &lt;b&gt;\\|'
     """
-    clean = _UNSAFE.sub(" ", text)
+    # what is not printable is control, direction, or a space of a kind that may break a line
+    clean = re.sub("\0+", " ", "".join(c if c.isprintable() else "\0" for c in text))
     if len(clean) > limit:
         clean = clean[: limit - 1] + "…"
     escaped = _MARKUP.sub(r"\\\1", clean)

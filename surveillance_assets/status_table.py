@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from surveillance_assets.status import CollectorStatus
-from surveillance_core.command_line import printable
+from surveillance_core.command_line import plain, printable
 from surveillance_core.status import ConnectionStatus, Status, VenueStatus
 
 MOST_CONNECTIONS = 12
@@ -21,7 +21,7 @@ def status_tables(collector: CollectorStatus) -> Iterator[RenderableType]:
     """What to print, in order: the verdict, the reasons against, the venues, the connections."""
     status = collector.status
     yield _verdict(status)
-    yield _plain(f"pages at {collector.url}")
+    yield plain(f"pages at {collector.url}")
     if status.reasons:
         yield _reasons(status)
     yield _venues(status)
@@ -46,7 +46,7 @@ def _reasons(status: Status) -> Table:
     table = Table("venue", "why not ready", "since", "next step")
     for reason in status.reasons:
         since = _span((status.at - reason.since).total_seconds())
-        table.add_row(*map(_plain, (reason.venue or _NONE, reason.what, since, reason.next_step)))
+        table.add_row(*map(plain, (reason.venue or _NONE, reason.what, since, reason.next_step)))
     return table
 
 
@@ -55,7 +55,7 @@ def _venues(status: Status) -> Table:
     table = Table("", *(printable(venue.venue) for venue in status.venues))
     columns = [_figures(venue) for venue in status.venues]
     for name in columns[0] if columns else ():
-        table.add_row(name, *(_plain(figures[name]) for figures in columns))
+        table.add_row(name, *(plain(figures[name]) for figures in columns))
     return table
 
 
@@ -98,10 +98,10 @@ def _connections(status: Status) -> Iterator[RenderableType]:
         return
     table = Table("connection", "state", "assets", "newest data", "reconnects")
     for connection in connections[:MOST_CONNECTIONS]:
-        table.add_row(*map(_plain, _cells(connection)))
+        table.add_row(*map(plain, _cells(connection)))
     yield table
     if len(connections) > MOST_CONNECTIONS:
-        yield _plain(f"and {len(connections) - MOST_CONNECTIONS} more connections; see --json")
+        yield plain(f"and {len(connections) - MOST_CONNECTIONS} more connections; see --json")
 
 
 def _cells(connection: ConnectionStatus) -> tuple[str, ...]:
@@ -135,8 +135,3 @@ def _span(seconds: float) -> str:
             places = 0 if unit == "min" else 1
             return f"{seconds / length:.{places}f} {unit}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-
-
-def _plain(text: str) -> Text:
-    """Text that is shown as it is: no markup, no control characters."""
-    return Text(printable(text))

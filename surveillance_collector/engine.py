@@ -108,11 +108,13 @@ class Engine(BookReader):
         engine = cls(new_channel, sampling)
         held = vars(engine)
         state = checkpoints.read(data, engine._kinds())
-        if not isinstance(state, dict) or state.keys() != held.keys():
-            there = set(cast("Iterable[object]", state)) if isinstance(state, dict) else set()
-            differing = sorted(map(str, there ^ held.keys()))
+        if not isinstance(state, dict):
+            raise CheckpointUnreadable("not an engine's state")
+        state = cast("dict[str, object]", state)
+        if state.keys() != held.keys():
+            differing = sorted(map(str, state.keys() ^ held.keys()))
             raise CheckpointUnreadable(f"the engine had other attributes when written: {differing}")
-        held.update(cast("dict[str, object]", state))
+        held.update(state)
         if engine._next_cut_ns is not None:
             bucket_ends_ns = next_multiple(engine._now_ns, sampling.bucket_ns)
             engine._next_cut_ns = min(engine._next_cut_ns, bucket_ends_ns)
@@ -221,6 +223,13 @@ class Engine(BookReader):
                 if followed.coverage is not None:
                     self._cover(followed.coverage.doubt(cause, doubted_ns, recv_ns))
 
+    def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None:
+        """Somebody outside has found that the connection's book of the asset is wrong."""
+        self.advance(recv_ns)
+        channel = self._channels.get(conn)
+        if channel is not None and asset_id in channel.states:
+            self._handle(conn, channel.doubt(asset_id, cause, since_ns), recv_ns)
+
     def receive(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
         """One frame, with the time it was received."""
         self.take(conn, frame, recv_ns)
@@ -236,6 +245,13 @@ class Engine(BookReader):
             self.apply_taken()
             self._taken_conn = conn
         self._taken.append((frame, recv_ns))
+
+    def take_all(self, conn: str, frames: Sequence[ReceivedFrame]) -> None:
+        """Several frames, as ``take``."""
+        if conn != self._taken_conn:
+            self.apply_taken()
+            self._taken_conn = conn
+        self._taken += frames
 
     def apply_taken(self) -> None:
         """Apply the frames that were taken, as if each had been as it came."""

@@ -14,47 +14,43 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
+from functools import partial
 from typing import Protocol
 
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from surveillance_collector.handshakes import Connect, advice_after, ending_of, miss_a_dead_peer
 from surveillance_collector.reconnection import Backoff, Ending, HandshakeBudget, Temper
 from surveillance_collector.sampling import Tier
+from surveillance_collector.silence import Silence
 from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
 from surveillance_core.venues.registry import HandshakeHeaders
-from surveillance_core.venues.rest import retry_after
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 """Polymarket's initial dump of 400 assets is one frame of several MB (reference polymarket.md 3.2);
 Kalshi's messages may have 64 MiB (kalshi.md 3)."""
 
 PING_SECONDS = 10.0
+"""Between two pings; less where a peer that is gone has to be missed sooner."""
 SEND_SECONDS = 10.0
 """A peer that takes no commands for this long is given up."""
 HEALTHY_SECONDS = 10.0
 """A connection that has brought data for this long owes nothing to the failures before it."""
+LATE_SECONDS = 0.05
+"""What a loop that was held up gets to read what has come meanwhile."""
+STALLED, HALF_OPEN = "stalled", "half_open"
+_PONG_SHARE = 0.6
+"""Of the time in which a peer that is gone has to be missed, what the answer to a ping may take."""
 _CLOSE_SECONDS = 2.0
-_CLOCK_SECONDS = 5
-"""A signature made on a clock that is off by more is likely to be refused."""
 _TOO_BIG = 1009
-_REFUSED_BY_KEY = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 log = structlog.get_logger()
 
 # at its debug level the library logs the headers of handshakes, which may be signed
 _library_log = logging.getLogger("surveillance_collector.websocket")
 _library_log.setLevel(logging.WARNING)
-
-
-class _Connect(connect):
-    """A handshake that is made with the host it was signed for and with no other."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
 
 
 class ReceiveClock:
@@ -96,6 +92,8 @@ class FeedSink(Protocol):
         self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None
     ) -> None: ...
 
+    def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None: ...
+
 
 class Feed:
     """Keeps one connection up for a set of assets until cancelled.
@@ -110,8 +108,14 @@ class Feed:
         Headers of each handshake, made afresh from the wall's time.
     ping
         Text frame sent to keep the connection alive, None for none.
-    stall_seconds
-        Silence on data, pings aside, after which the connection is replaced.
+    silence
+        How long data may stay away, pings aside, before the connection is replaced; shared by
+        whoever holds the place in the plan, before and after.
+    half_open_seconds
+        Longest time in which a peer that answers nothing is given up.
+    on_silent
+        Called with the connection's id before one that fell silent is given up; returns whether
+        somebody vouches for it, so that it may be silent for longer.
     reconnect_max_seconds
         Longest wait after a plain failure.
     budget
@@ -131,10 +135,12 @@ class Feed:
         *,
         handshake: HandshakeHeaders,
         ping: str | None,
-        stall_seconds: float,
+        silence: Silence,
+        half_open_seconds: float,
         reconnect_max_seconds: float,
         budget: HandshakeBudget,
         attempts: int = 0,
+        on_silent: Callable[[str], bool] = lambda conn: False,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.name = name
@@ -144,7 +150,9 @@ class Feed:
         self._handshake = handshake
         self._ping = ping
         self._wall_ms = wall_ms
-        self._stall_seconds = stall_seconds
+        self.silence = silence
+        self._half_open_seconds = half_open_seconds
+        self._on_silent = on_silent
         self._backoff = Backoff(reconnect_max_seconds, random.uniform)
         self._budget = budget
         self._assets: dict[str, tuple[AssetTerms, Tier]] = {}
@@ -158,6 +166,22 @@ class Feed:
         self._last_data_ns = 0
         self._heard = 0.0
         """When data last came, on the clock that silence is measured by; 0 before any has."""
+        self._verdict: tuple[str, int] | None = None
+        """Why the open connection is given up, and since when nothing of it is believed."""
+        self._held_up = False
+        """Whether it is we who do not read."""
+        self._apply_due = False
+        """Whether what was read is about to be applied."""
+        self._failure: Exception | None = None
+        """What went wrong in applying it: a failure of our own."""
+        self._answers: set[asyncio.Task[None]] = set()
+        self._listened: AssetTerms | None = None
+        self._listened_name = b""
+        self.listened_at = 0.0
+        """When the asset that is only listened to last was, on ``time.monotonic``."""
+        self.listened_ns = 0
+        self.ping_seconds: float | None = None
+        """What the last answered ping took, there and back."""
         self.endings: Counter[str] = Counter()
         """Connections and attempts that ended, by cause."""
         self.refused = False
@@ -206,6 +230,20 @@ class Feed:
         """When data last came, on ``time.monotonic``; None before any has."""
         return self._heard or None
 
+    @property
+    def heard_ns(self) -> int:
+        """When data last came on the open connection, or it opened, on the receive clock."""
+        return self._last_data_ns
+
+    @property
+    def listened(self) -> AssetTerms | None:
+        """The asset that is subscribed only to hear that something comes."""
+        return self._listened
+
+    def holds(self, asset_id: str) -> bool:
+        """Whether the asset is one of this connection's own."""
+        return asset_id in self._assets
+
     async def run(self) -> None:
         """Hold the connection until cancelled; every failure is a reason to come back."""
         while True:
@@ -234,7 +272,7 @@ class Feed:
 
     async def _attempt_once(self) -> Ending:
         try:
-            async with _Connect(
+            async with Connect(
                 self._url,
                 # signed anew for each attempt: a signature is good for seconds
                 additional_headers=self._handshake(self._wall_ms()),
@@ -242,14 +280,14 @@ class Feed:
                 compression=None,
                 proxy=None,
                 max_size=MAX_FRAME_BYTES,
-                ping_interval=20,
+                # pings are sent from here, where the time of the last data is known
+                ping_interval=None,
                 close_timeout=_CLOSE_SECONDS,
             ) as socket:
                 self._budget.succeeded()
                 return await self._hold(socket)
         except InvalidStatus as refusal:
-            ending = _refused(refusal)
-            advice = _advice(refusal, self._wall_ms())
+            ending, advice = ending_of(refusal), advice_after(refusal, self._wall_ms())
             log.warning("handshake_refused", conn=self.name, cause=ending.cause, **advice)
         except (OSError, WebSocketException, TimeoutError) as error:
             ending = Ending(f"connection_{type(error).__name__}".lower())
@@ -262,6 +300,9 @@ class Feed:
 
     async def add(self, assets: Sequence[AssetTerms], tier: Tier) -> None:
         """Subscribe more assets, now or when the connection next opens."""
+        if any(terms == self._listened for terms in assets):
+            # what is subscribed already would be given no book
+            await self.listen(None)
         self._assets |= {terms.asset_id: (terms, tier) for terms in assets}
         self._wanted.set()
         if self._commands is not None:
@@ -290,6 +331,28 @@ class Feed:
             if self._commands is not None:
                 await self._send_all(self._commands.opening())
 
+    async def listen(self, terms: AssetTerms | None) -> None:
+        """Subscribe an asset of another connection only to hear that something comes, or none.
+
+        Its frames reach the sink, which does not follow it here and makes nothing of them.
+        """
+        before, self._listened = self._listened, terms
+        self._listened_name = b"" if terms is None else terms.asset_id.encode()
+        self.listened_at, self.listened_ns = time.monotonic(), self._clock.now_ns()
+        if self._commands is not None:
+            left = [] if before is None else self._commands.unsubscribe([before.asset_id])
+            await self._send_all([*left, *self._listening(self._commands)])
+
+    def _listening(self, commands: ConnectionCommands) -> list[str]:
+        return [] if self._listened is None else commands.listen(self._listened)
+
+    def give_up(self, cause: str, since_ns: int) -> None:
+        """End the open connection at once: somebody has found that it cannot be believed."""
+        if self._socket is not None and self._verdict is None:
+            self._verdict = (cause, since_ns)
+            # a peer that is gone may never answer a close handshake
+            self._socket.transport.abort()
+
     async def resync(self, conn: str, asset_ids: Sequence[str]) -> None:
         """Ask for the assets' books anew, if the connection is still the one that was meant."""
         held = [asset_id for asset_id in asset_ids if asset_id in self._assets]
@@ -300,8 +363,14 @@ class Feed:
         self._attempt += 1
         self._conn = f"{self.name}.{self._attempt}"
         self._socket = socket
+        self._verdict, self._held_up = None, False
+        self._failure = None
+        self.ping_seconds = None
+        miss_a_dead_peer(socket, self._half_open_seconds)
         opened, opened_ns = time.monotonic(), self._clock.now_ns()
-        self._last_data_ns = opened_ns
+        self._last_data_ns = self.listened_ns = opened_ns
+        self.listened_at = opened
+        self.silence.begin(opened)
         commands = self._commands = self._sink.connect(self._conn, opened_ns)
         for tier in Tier:
             assets = [terms for terms, held in self._assets.values() if held is tier]
@@ -310,9 +379,13 @@ class Feed:
         frames = commands.subscribe(list(self._assets))
         if self._announces:
             frames += commands.opening()
+        if frames:
+            # nothing of a venue's may come before the assets of its own
+            frames += self._listening(commands)
         await self._send_all(frames)
         log.info("feed_open", conn=self._conn, assets=len(self._assets))
         keep_alive = asyncio.create_task(self._keep_alive(socket))
+        keep_alive.add_done_callback(partial(self._end_with, socket))
         try:
             ending = await self._receive(socket, commands)
         except asyncio.CancelledError:
@@ -328,73 +401,123 @@ class Feed:
         self._socket = self._commands = None
         if self._conn:
             # what a stalled peer withheld is missing from its last frame on
-            since_ns = self._last_data_ns if cause == "stalled" else None
+            since_ns = self._verdict[1] if self._verdict is not None else None
             self._sink.disconnect(self._conn, self._clock.now_ns(), cause, since_ns)
             self._conn = ""
 
     async def _receive(self, socket: ClientConnection, commands: ConnectionCommands) -> Ending:
         """Have what comes applied until the connection ends or stalls."""
-        arrived = asyncio.Event()
-        reader = asyncio.create_task(self._read(socket, arrived))
-        opened = time.monotonic()
+        reader = asyncio.create_task(self._read(socket, commands))
         try:
             while not reader.done():
-                silent = time.monotonic() - max(self._heard, opened)
-                if silent >= self._stall_seconds:
-                    # a stalled peer may never answer a close handshake
-                    socket.transport.abort()
-                    return Ending("stalled")
-                try:
-                    async with asyncio.timeout(self._stall_seconds - silent):
-                        await arrived.wait()
-                except TimeoutError:
-                    continue
-                arrived.clear()
-                self._sink.apply_taken()
-                if commands.outbox:
-                    called_for, commands.outbox = commands.outbox, []
-                    await self._send_all(called_for)
+                if await self._fell_silent(reader):
+                    if self._on_silent(self._conn):
+                        continue
+                    self.give_up(STALLED, self._last_data_ns)
+                    break
+            if self._failure is not None:
+                raise self._failure
+            if self._verdict is not None:
+                return Ending(self._verdict[0])
             return reader.result()
         finally:
             reader.cancel()
+            for answer in self._answers:
+                answer.cancel()
 
-    async def _read(self, socket: ClientConnection, arrived: asyncio.Event) -> Ending:
+    async def _fell_silent(self, reader: asyncio.Task[Ending]) -> bool:
+        """Wait until data has stayed away for too long; False where the connection ended first."""
+        while not reader.done():
+            left = self.silence.left(time.monotonic())
+            if left <= 0.0 and not self._held_up:
+                # what came while the loop was held up has still to be read
+                await asyncio.wait({reader}, timeout=LATE_SECONDS)
+                if self.silence.left(time.monotonic()) <= 0.0:
+                    return not reader.done()
+                continue
+            await asyncio.wait({reader}, timeout=max(LATE_SECONDS, left))
+        return False
+
+    def _apply_read(self, commands: ConnectionCommands, socket: ClientConnection) -> None:
+        """Apply what one turn of the loop has read, and answer what it calls for."""
+        self._apply_due = False
+        try:
+            self._sink.apply_taken()
+        except Exception as error:
+            self._failure = error
+            socket.transport.abort()
+            return
+        self.silence.heard(max(self._heard, self.silence.since))
+        if commands.outbox:
+            called_for, commands.outbox = commands.outbox, []
+            answer = asyncio.create_task(self._send_all(called_for))
+            self._answers.add(answer)
+            answer.add_done_callback(self._answers.discard)
+
+    async def _read(self, socket: ClientConnection, commands: ConnectionCommands) -> Ending:
         """Hand over each frame with its time; why there are no more.
 
-        Frames that are there already are read without a pause, so whoever waits for ``arrived``
-        finds all of them taken.
+        Frames that are there already are read without a pause and are applied together in the same
+        turn of the loop, by a callback: a task that waits for them would cost as much again.
         """
         conn = self._conn
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 if self._sink.crowded:
                     # the peer waits, as far as its buffers and ours go: nothing is left out
+                    self._held_up = True
                     await self._sink.room()
+                    self._held_up = False
+                    # the silence was ours
+                    self.silence.begin(time.monotonic())
                 frame = await socket.recv(decode=False)
                 recv_ns = self._clock.now_ns()
                 self._sink.take(conn, frame, recv_ns)
-                arrived.set()
+                if not self._apply_due:
+                    self._apply_due = True
+                    loop.call_soon(self._apply_read, commands, socket)
                 if frame[:1] in (b"{", b"["):
                     self._heard, self._last_data_ns = time.monotonic(), recv_ns
+                    if self._listened_name and self._listened_name in frame:
+                        self.listened_at, self.listened_ns = self._heard, recv_ns
         except ConnectionClosed as closed:
             # ours, where it was we who could not take a frame
             close = closed.rcvd or closed.sent
             code = close.code if close is not None else 1006
             if code == _TOO_BIG:
                 log.warning("frame_too_big", conn=conn, next_step="fewer assets_per_connection")
+            if isinstance(closed.__cause__, TimeoutError):
+                # the kernel has missed its acknowledgements
+                self._verdict = self._verdict or (HALF_OPEN, self._last_data_ns)
             return Ending(f"closed_{code}", close_code=code)
-        finally:
-            arrived.set()
 
     async def _keep_alive(self, socket: ClientConnection) -> None:
-        if self._ping is None:
-            return
+        """Ping, and give up a peer that neither answers nor sends anything else meanwhile."""
+        patience = _PONG_SHARE * self._half_open_seconds
         while True:
-            await asyncio.sleep(PING_SECONDS)
+            await asyncio.sleep(min(PING_SECONDS, self._half_open_seconds / 3))
+            sent = time.monotonic()
             try:
-                await socket.send(self._ping)
+                async with asyncio.timeout(patience):
+                    pong = await socket.ping()
+                    if self._ping is not None:
+                        await socket.send(self._ping)
+                    self.ping_seconds = await pong
+            except TimeoutError:
+                # an answer may stand behind megabytes of data on a slow line
+                if self._heard < sent and not self._held_up:
+                    log.warning("peer_gone", conn=self._conn, seconds=self._half_open_seconds)
+                    self.give_up(HALF_OPEN, self._last_data_ns)
+                    return
             except ConnectionClosed:
                 return
+
+    def _end_with(self, socket: ClientConnection, keep_alive: asyncio.Task[None]) -> None:
+        """A connection that nothing keeps alive any more is replaced by one that is."""
+        if not keep_alive.cancelled() and keep_alive.exception() is not None:
+            log.error("feed_keep_alive_failed", conn=self._conn, cause=repr(keep_alive.exception()))
+            socket.transport.abort()
 
     async def _send_all(self, frames: Iterable[str]) -> None:
         """Send frames in the order of the calls; a peer that does not take them is given up."""
@@ -411,23 +534,3 @@ class Feed:
             except TimeoutError:
                 log.warning("feed_send_stuck", conn=self._conn)
                 socket.transport.abort()
-
-
-def _refused(refusal: InvalidStatus) -> Ending:
-    status = refusal.response.status_code
-    asked = retry_after(refusal.response.headers.get("retry-after"))
-    return Ending(f"handshake_{status}", status=status, retry_after=asked)
-
-
-def _advice(refusal: InvalidStatus, wall_ms: int) -> dict[str, str]:
-    """The next step after a refused handshake, where it is known."""
-    if refusal.response.status_code not in _REFUSED_BY_KEY:
-        return {}
-    try:
-        told = parsedate_to_datetime(refusal.response.headers.get("date", "")).timestamp()
-    except (ValueError, OverflowError):
-        told = wall_ms / 1e3
-    off_seconds = round(wall_ms / 1e3 - told)
-    if abs(off_seconds) > _CLOCK_SECONDS:
-        return {"next_step": f"set this machine's clock: it is {off_seconds:+d} s off the venue's"}
-    return {"next_step": "check the key, that it is this host's, and this machine's clock"}

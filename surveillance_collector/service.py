@@ -32,7 +32,7 @@ from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.read import latest_universe_day, read_universe, universe_entry
 from surveillance_core.markets import UniverseError, Venue
 from surveillance_core.settings import Settings
-from surveillance_core.simulated_time import receive_ns_of_wall, receive_time_ns
+from surveillance_core.simulated_time import receive_clock_of, receive_ns_of_wall
 from surveillance_core.status import VenueStatus
 from surveillance_core.venues.registry import adapter_of
 
@@ -91,7 +91,7 @@ class VenueCollector:
         self._lake = lake
         self._venue = venue
         handshake = adapter_of(venue).handshake(settings)
-        self._now_ns = lambda: receive_time_ns(settings.mock, wall_ns())
+        self._now_ns = receive_clock_of(settings.mock, wall_ns)
         self._clock = ReceiveClock(self._now_ns)
         self._engine = new_engine(settings, venue)
         self._recording = Recording(
@@ -120,7 +120,7 @@ class VenueCollector:
             wall_ns=wall_ns,
         )
         self._universe_digest = ""
-        self._refused_digest = ""
+        self._refusal = ""
         self._course = Course()
         self._started = time.monotonic()
 
@@ -135,6 +135,7 @@ class VenueCollector:
                 group.create_task(self._follow_universe())
                 group.create_task(self._scheduling.run())
                 group.create_task(self._subscriptions.keep_fresh())
+                group.create_task(self._subscriptions.watch_stalls())
                 group.create_task(self._report())
         except Exception as error:
             self._course.note_failure(error)
@@ -158,8 +159,7 @@ class VenueCollector:
             ignored=dict(tallies.ignored),
             counts=dict(engine.counts),
             hash={"due": tally.due, "matched": tally.matched, "mismatched": tally.mismatched},
-            reconnects=self._subscriptions.retired.total()
-            + sum(feed.reconnects for feed in self._feeds),
+            reconnects=self._subscriptions.endings.total(),
             published=dict(recorder.published),
             files=recorder.files,
             rows_held=recorder.held,
@@ -173,9 +173,9 @@ class VenueCollector:
             self.report(),
             self._course,
             self._engine.assets,
-            self._feeds,
             self._rejected.not_kept,
             adapter_of(self._venue).message_types,
+            self._subscriptions,
         )
 
     # ── universe ─────────────────────────────────────────────────────────────────────────────
@@ -202,31 +202,38 @@ class VenueCollector:
         now = datetime.fromtimestamp(self._now_ns() / 1e9, UTC)
         max_age = timedelta(hours=self._settings.universe.max_age_hours)
         day = latest_universe_day(self._lake, self._venue, now.date(), max_age)
+        using = self._course.universe
+        lately = using is not None and now.date() - using <= max_age
+        if using is not None and lately and (day is None or day < using):
+            return self._keep_universe("universe_gone", f"that of {using} is not listed any more")
         if day is None:
             return bool(self._universe_digest)
         entry = universe_entry(read_manifest(self._lake.store, self._venue, day))
         digest = f"{day} {entry.digest}" if entry is not None else ""
         if digest == self._universe_digest:
+            self._course.universe_refused = self._refusal = ""
             return True
         try:
             markets = read_universe(self._lake, self._venue, day)
-        except UniverseError as error:
-            if digest != self._refused_digest:
-                log.error("universe_damaged", venue=self._venue.value, cause=str(error)[:300])
-                self._refused_digest = digest
-            return bool(self._universe_digest)
+        except (UniverseError, OSError) as error:
+            return self._keep_universe("universe_damaged", f"{digest}: {error}"[:400])
         if not markets:
-            log.error("universe_empty", venue=self._venue.value, date=day.isoformat())
-            return bool(self._universe_digest)
+            return self._keep_universe("universe_empty", f"{digest}: it holds no market")
         if not self._scheduling.adopt(markets, now, day):
-            if digest != self._refused_digest:
-                log.error("universe_of_nothing", venue=self._venue.value, date=day.isoformat())
-                self._refused_digest = digest
-            return bool(self._universe_digest)
+            return self._keep_universe("universe_of_nothing", f"{digest}: nothing may be watched")
+        self._course.universe_refused = self._refusal = ""
         self._universe_digest = digest
         self._course.universe = day
         self._course.universe_published_us = entry.published_us if entry is not None else 0
         return True
+
+    def _keep_universe(self, event: str, cause: str) -> bool:
+        """Stay with the universe in use, if there is one, and say once why."""
+        if cause != self._refusal:
+            log.error(event, venue=self._venue.value, cause=cause)
+            self._refusal = cause
+        self._course.universe_refused = event
+        return bool(self._universe_digest)
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────
 

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from surveillance_core.lake.errors import LakeError, OriginError
 from surveillance_core.lake.publish import Lake, Origin
@@ -98,7 +99,10 @@ def start_logging(*, json_lines: bool | None = None) -> None:
     """Structured logs on standard error: for people on a terminal, JSON lines elsewhere."""
     lines = not sys.stderr.isatty() if json_lines is None else json_lines
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if lines else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer()
+        if lines
+        # the library's own choice shows the values of variables, which may be secrets
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     structlog.configure(
         processors=[
@@ -125,6 +129,11 @@ def _printable(_: object, __: str, event: structlog.typing.EventDict) -> structl
 def printable(text: str) -> str:
     """Text with control and direction characters escaped, safe on a terminal."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def plain(text: str) -> Text:
+    """Text that is shown as it is: no markup, which square brackets would be, no control."""
+    return Text(printable(text))
 
 
 def _fail(message: str, code: int) -> NoReturn:

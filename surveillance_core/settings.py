@@ -78,6 +78,13 @@ class VenueSettings(_Table):
     page_size: int = Field(default=500, ge=1, le=500)
     max_pages: int = Field(default=1_000, ge=1)
     stall_seconds: float = Field(default=60.0, gt=0.0)
+    stall_least_seconds: float = Field(default=10.0, gt=0.0)
+    half_open_seconds: float = Field(default=30.0, gt=0.0, le=3_600.0)
+    sentinels: bool = True
+    witness_seconds: float = Field(default=40.0, ge=0.0)
+    witness_again_seconds: float = Field(default=5.0, ge=0.0)
+    witness_quiet_seconds: float = Field(default=10.0, ge=0.0)
+    witness_books: int = Field(default=200, ge=1)
     first_book_seconds: float = Field(default=30.0, gt=0.0)
     hash_check_interval_ms: int = Field(default=5_000, ge=0)
     reconnect_max_seconds: float = Field(default=30.0, gt=0.0)
@@ -90,18 +97,22 @@ class VenueSettings(_Table):
             return url
         parts = urlsplit(url)
         if parts.scheme not in {"https", "wss", "http", "ws"} or not parts.hostname:
-            raise ValueError(f"not a web address: {url!r}")
+            # whatever stands here instead may be a secret: it is not repeated
+            raise ValueError("not a web address, as in https://example.com")
         loopback = is_loopback(parts.hostname)
         if parts.scheme in {"http", "ws"} and not loopback:
             raise ValueError("http:// and ws:// are for loopback only; use https:// or wss://")
         if parts.username or parts.password:
             raise ValueError("credentials do not belong in an address")
+        if parts.query or parts.fragment:
+            raise ValueError("an address ends with its path; no secret belongs in it")
         return url.rstrip("/")
 
 
 class KalshiSettings(VenueSettings):
     """``[venues.kalshi]``: with references to the key that its handshake is signed with."""
 
+    witness_books: int = Field(default=20, ge=1)
     api_key_id_env: str = ""
     private_key_path: str = ""
 
@@ -116,7 +127,7 @@ class KalshiSettings(VenueSettings):
     @field_validator("private_key_path")
     @classmethod
     def _is_a_path(cls, path: str) -> str:
-        if "-----BEGIN" in path or "\n" in path:
+        if "-----BEGIN" in path or "\n" in path or re.fullmatch(r"[A-Za-z0-9+/=]{100,}", path):
             raise ValueError("is the path of the key's file, never the key")
         return path
 

@@ -17,7 +17,7 @@ import msgspec
 from surveillance_collector.health.metrics import CONTENT_TYPE, exposition
 from surveillance_core.status import Reason, Status
 
-STALE_SECONDS = 10.0
+STALE_SECONDS = 4.0
 """A verdict older than this is no verdict: whoever makes it every second has stopped."""
 PATHS = ("/healthz", "/readyz", "/metrics", "/status.json")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})

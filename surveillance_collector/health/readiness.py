@@ -106,6 +106,13 @@ def _of_venue(venue: VenueStatus, limits: Limits) -> Iterator[_Finding]:
     if venue.stopping:
         yield _Finding("collection_stopped", "nothing more is collected", "start the collector")
         return
+    if venue.universe_refused:
+        yield _Finding(
+            "universe_refused",
+            "the newest universe cannot be used, an older one is",
+            f"see {venue.universe_refused} in the log, and publish it again with: "
+            f"surveillance scan --venue {venue.venue}",
+        )
     if venue.universe is None:
         yield _Finding(
             "universe_missing",

@@ -16,6 +16,7 @@ from surveillance_core.status import ConnectionStatus, VenueStatus
 if TYPE_CHECKING:
     from surveillance_collector.feed import Feed
     from surveillance_collector.service import CollectorReport
+    from surveillance_collector.subscriptions import Subscriptions
 
 
 OTHER = "other"
@@ -29,6 +30,8 @@ class Course:
     """Day of the universe in use."""
     universe_published_us: int = 0
     """When that was published, microseconds since the epoch on the wall."""
+    universe_refused: str = ""
+    """What was logged of a newer one that is not in use."""
     driven: float | None = None
     """When time last passed in the engine, on ``time.monotonic``."""
     publish_failing: bool = False
@@ -48,9 +51,9 @@ def read_venue(
     report: CollectorReport,
     course: Course,
     assets: Iterable[Followed],
-    feeds: Sequence[Feed],
     rejected_not_kept: int,
     message_types: frozenset[str],
+    subscriptions: Subscriptions,
 ) -> VenueStatus:
     """How a venue's collection stands at this moment.
 
@@ -70,6 +73,7 @@ def read_venue(
         seconds=report.seconds,
         universe=course.universe,
         universe_age_seconds=universe_age,
+        universe_refused=course.universe_refused,
         markets=len(primary),
         books_expected=len(expected),
         books=len(standing),
@@ -82,7 +86,15 @@ def read_venue(
         ignored=report.ignored,
         counts=report.counts,
         hashes=report.hash,
-        connections=tuple(_read_connection(feed, now) for feed in feeds if feed.assets),
+        connections=tuple(
+            _read_connection(feed, now, subscriptions.watch.sentinel_of(feed.name))
+            for feed in subscriptions.feeds
+            if feed.assets
+        ),
+        stalls=subscriptions.watch.stalls(subscriptions.endings),
+        verdicts=dict(subscriptions.watch.verdicts),
+        witness=dict(subscriptions.witness.counts),
+        witness_demoted=subscriptions.witness.demoted,
         rows_held=report.rows_held,
         published=report.published,
         files=report.files,
@@ -100,11 +112,14 @@ def _named(messages: dict[str, int], known: frozenset[str]) -> dict[str, int]:
     return named | {OTHER: others} if others else named
 
 
-def _read_connection(feed: Feed, now: float) -> ConnectionStatus:
+def _read_connection(feed: Feed, now: float, sentinel: str) -> ConnectionStatus:
     return ConnectionStatus(
         name=feed.name,
         up=feed.connected,
         assets=feed.assets,
         data_age_seconds=None if feed.heard is None else now - feed.heard,
         reconnects=dict(feed.endings),
+        ping_seconds=feed.ping_seconds,
+        silence_seconds=feed.silence.deadline,
+        sentinel=sentinel,
     )

@@ -27,6 +27,7 @@ from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier
 from surveillance_collector.service import VenueCollector, collect
+from surveillance_collector.silence import Silence
 from surveillance_core.books import Trust
 from surveillance_core.lake.manifest import manifest_days
 from surveillance_core.lake.publish import Lake, publish_universe
@@ -74,7 +75,8 @@ class Line:
             self.clock,
             handshake=lambda wall_ms: signer.handshake_headers(wall_ms, PATH),
             ping=None,
-            stall_seconds=60.0,
+            silence=Silence(60.0),
+            half_open_seconds=30.0,
             reconnect_max_seconds=0.1,
             budget=HandshakeBudget(0.0, 0.0),
             wall_ms=lambda: next(stamps),
@@ -507,6 +509,14 @@ class Recorded:
         body = {"market_ticker": ticker, "yes_dollars_fp": [["0.4800", "10.00"]]}
         self.send({"type": "orderbook_snapshot", "sid": 1, "seq": self.seq, "msg": body})
 
+    def change(self, ticker: str, second: int, *, skip: int = 0) -> None:
+        self.seq += 1 + skip
+        body = {
+            "market_ticker": ticker, "price_dollars": "0.4800", "delta_fp": "1.00", "side": "yes",
+            "ts": f"2026-09-21T13:33:{second:02d}Z",
+        }  # fmt: skip
+        self.send({"type": "orderbook_delta", "sid": 1, "seq": self.seq, "msg": body})
+
     def happens(self, ticker: str, event_type: str, **members: object) -> None:
         body = {"market_ticker": ticker, "event_type": event_type, **members}
         self.send({"type": "market_lifecycle_v2", "msg": body})
@@ -544,3 +554,17 @@ def test_what_happens_twice_is_two_rows() -> None:
         recorded.happens("A", event_type)
     rows = [row for table, _, row in recorded.engine.drain().rows if table is LIFECYCLE]
     assert [row[4] for row in rows] == ["deactivated", "activated", "deactivated"]
+
+
+def test_a_reading_that_a_lost_number_ends_is_not_of_a_moment_before_its_book() -> None:
+    recorded = Recorded("A")
+    # a change just before the grid's instant: the book is read when its engine event is over
+    recorded.now_ns -= 3_000_000
+    recorded.change("A", 2)
+    changed_ns = recorded.now_ns
+    recorded.engine.advance(changed_ns + 5_000_000)
+    recorded.change("A", 3, skip=3)
+    recorded.engine.advance(recorded.now_ns + 10_000_000_000)
+    rows = [row for table, _, row in recorded.engine.drain().rows if table is SNAPSHOTS]
+    assert [row[6] for row in rows] == [10.0, 11.0]
+    assert rows[-1][0] == changed_ns // 1_000

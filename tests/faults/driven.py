@@ -53,7 +53,7 @@ def drive(
     """
     passed = recording.begin_ns
     clock = ReceiveClock(lambda: wall(passed))
-    engine = new_engine(sampled(1_000, heartbeat_s=60.0, bucket_s=60.0 * buckets.minutes))
+    engine = new_engine(sampled(2_000, heartbeat_s=60.0, bucket_s=60.0 * buckets.minutes))
     recorder = Recorder(
         lake, VENUE, "0", bucket_us=buckets.us, flush_rows=buckets.flush_rows, flush_us=0
     )

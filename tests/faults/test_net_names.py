@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +25,11 @@ from surveillance_collector import feed as feed_module
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier as ReadTier
+from surveillance_collector.silence import Silence
+from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.registry import adapter_of
 from surveillance_core.venues.rest import RestClient, VenueError
-from tests.collector.worlds import VENUE, OneMarket, new_engine
+from tests.collector.worlds import VENUE, OneMarket, UnjournaledEngine, sampled
 
 from .certificates import SAYS, Authority, Flaw, new_authority, server_context
 from .matrix import Tier, Trial
@@ -100,9 +102,11 @@ def _watch_feed(
         server = None if start is None else await start()
         port = 1 if server is None else next(iter(server.sockets)).getsockname()[1]
         url = f"wss://{HOST}:1" if server is None else f"wss://127.0.0.1:{port}"
+        engine = UnjournaledEngine(lambda reader: PolymarketChannel(reader), sampled())
         feed = Feed(
-            "polymarket-0", url, new_engine(), ReceiveClock(), handshake=lambda wall_ms: {},
-            ping=adapter_of(VENUE).ping, stall_seconds=1e9, reconnect_max_seconds=30.0,
+            "polymarket-0", url, engine, ReceiveClock(), handshake=lambda wall_ms: {},
+            ping=adapter_of(VENUE).ping, silence=Silence(1e9), half_open_seconds=1e9,
+            reconnect_max_seconds=30.0,
             budget=HandshakeBudget(),
         )  # fmt: skip
         await feed.add([OneMarket().terms], ReadTier.HOT)
@@ -157,7 +161,7 @@ async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 @contextmanager
-def _https(context: ssl.SSLContext | None) -> Iterator[tuple[str, list[int]]]:
+def _https(context: ssl.SSLContext | None) -> Generator[tuple[str, list[int]]]:
     """A server in a thread that answers an empty object; None answers without TLS."""
     made: list[int] = []
     listener = socket.create_server(("127.0.0.1", 0))

@@ -6,9 +6,6 @@ import asyncio
 import json
 import random
 import signal
-import sys
-import time
-from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +18,10 @@ from surveillance_core.lake.read import verify_days
 from surveillance_core.lake.schemas import COVERAGE, SNAPSHOTS, TRADES
 from surveillance_core.venues.simulated.judge import compare_books, compare_trades
 from surveillance_core.venues.simulated.servers import SimulatedPolymarket
-from tests.collector.live import busy_venue, port_of, publish_world, trust, trusted_windows, until
+from tests.collector.live import busy_venue, trust, trusted_windows, until
 from tests.collector.worlds import VENUE, lake_rows
 
+from .collecting import Collecting
 from .matrix import Tier, Trial
 
 AT_ONCE = 5
@@ -31,47 +29,6 @@ AT_ONCE = 5
 ABORTS = {Tier.QUICK: 2, Tier.FULL: 10}
 STOP_SECONDS = 20.0
 PATIENCE_S = 60.0
-
-
-class Collecting:
-    """A collector's process, and its lake."""
-
-    def __init__(self, root: Path, venue: SimulatedPolymarket) -> None:
-        root.mkdir()
-        self.lake = Lake(str(root / "lake"), "simulated")
-        publish_world(self.lake, venue)
-        self.config = root / "collector.toml"
-        self.config.write_text(
-            f'data_dir = "{root / "lake"}"\n'
-            "[venues.polymarket]\nenabled = true\nsnapshot_interval_ms_hot = 100\n"
-            "[storage]\nbucket_minutes = 0.05\nflush_seconds = 0.0\n"
-            "[health]\nport = 0\n"
-            f"[mock]\nenabled = true\nhttp_port = {port_of(venue.http_url)}\n"
-            f"ws_port = {port_of(venue.ws_url)}\n"
-        )
-        self.signalled_us = 0
-
-    async def start(self) -> Process:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "surveillance_collector.cli", "run", "--json",
-            "--config", str(self.config),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        return self.process
-
-    def tell(self, number: signal.Signals) -> None:
-        self.signalled_us = self.signalled_us or time.time_ns() // 1_000
-        self.process.send_signal(number)
-
-    async def end(self) -> tuple[float, bytes, str]:
-        """Seconds until it is gone, what it printed, and its log."""
-        began = time.monotonic()
-        try:
-            out, log = await asyncio.wait_for(self.process.communicate(), PATIENCE_S)
-        except TimeoutError:
-            self.process.kill()
-            out, log = await self.process.communicate()
-        return time.monotonic() - began, out, log.decode()
 
 
 async def _all_collecting(venue: SimulatedPolymarket, collectors: list[Collecting]) -> None:

@@ -116,6 +116,12 @@ class BookJudge:
             self._on_settled(state, recv_ns)
         state.end_matters = state.highest_bid >= state.lowest_ask or state.read_when_settled
 
+    def doubt(self, asset_id: str, cause: str, since_ns: int) -> Sequence[ChannelEvent]:
+        """Believe somebody else that the asset's book is wrong."""
+        events: list[ChannelEvent] = []
+        self._doubt(self.states[asset_id], cause, since_ns, events)
+        return events
+
     def _doubt(
         self, state: KalshiBook, cause: str, since_ns: int, events: list[ChannelEvent]
     ) -> None:
@@ -123,6 +129,9 @@ class BookJudge:
         if state.trust is Trust.DIVERGED:
             return
         state.trust = Trust.DIVERGED
+        if state.pending:
+            # the event goes no further here: who waits for its end reads it as it was left
+            state.settles_ns = state.changed_ns
         state.opened = state.pending = False
         state.ride_on(None)
         state.version += 1
