@@ -27,6 +27,7 @@ from surveillance_core.venues.captures import (
     DoubtedAssets,
     Forgotten,
     FrameRecord,
+    Passed,
     read_capture,
 )
 from surveillance_core.venues.protocols import AssetTerms
@@ -128,6 +129,8 @@ class CapturedInput:
         """Lines that could not be used."""
         self.last_ns = 0
         """When the last line was received."""
+        self.last_input_ns = 0
+        """When the last was that the engine was given, not counting how things only stood."""
 
     def apply(self, record: CaptureRecord) -> None:
         """One line; one that is damaged is counted."""
@@ -135,6 +138,11 @@ class CapturedInput:
             self.damaged += 1
             return
         self.last_ns = max(self.last_ns, record.recv_ns)
+        if isinstance(record, Began) or (isinstance(record, Passed) and record.standing):
+            # no input: a run that broke off here knew nothing of the time after its last one
+            return
+        if not getattr(record, "standing", False):
+            self.last_input_ns = max(self.last_input_ns, record.recv_ns)
         match record:
             case FrameRecord():
                 self._ensure_open(record.conn, record.recv_ns)

@@ -223,7 +223,7 @@ class _Shard:
     def _end(self, end_ns: int, cause: str) -> None:
         captured, self._input = self._input, None
         if captured is not None:
-            captured.inputs.end(captured.last_ns, end_ns, cause)
+            captured.inputs.end(captured.last_input_ns or captured.last_ns, end_ns, cause)
             self._take(captured)
             self._report.frames += captured.frames
             self._report.damaged_lines += captured.damaged
@@ -240,6 +240,8 @@ class _Shard:
     def close(self) -> None:
         """No more files: nothing is known of what came after them."""
         if self._input is not None:
+            if not self._input.inputs.finished:
+                self._input.inputs.engine.advance(self._input.last_ns)
             self._take(self._input)
             self._report.frames += self._input.frames
             self._report.damaged_lines += self._input.damaged

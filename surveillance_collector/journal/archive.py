@@ -81,7 +81,7 @@ class ArchivedLines:
                 yield b"".join(waiting)
                 waiting, size = [], 0
         if self._ended_ns is not None:
-            waiting.append(capture_line(Passed(recv_ns=self._ended_ns)))
+            waiting.append(capture_line(Passed(recv_ns=self._ended_ns, standing=True)))
         self.records += len(waiting)
         yield b"".join(waiting)
 

@@ -85,7 +85,7 @@ async def test_each_file_tells_what_stands_when_it_begins(keeping: Settings, lak
             standing = [line for line in lines if getattr(line, "standing", False)]
             assert standing
             assert standing == lines[1 : 1 + len(standing)]
-            assert files[number - 1][-1] == Passed(recv_ns=lines[0].recv_ns)
+            assert files[number - 1][-1] == Passed(recv_ns=lines[0].recv_ns, standing=True)
     assert {entry.path.split("/")[3] for entry in entries} == {"hour=14", "hour=15"}
     assert LocalSegments(Path(f"{lake.store.root}.state/journal-polymarket-0")).names() == []
 
