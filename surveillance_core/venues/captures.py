@@ -14,7 +14,8 @@ What the raw archive keeps says more, so that the engine can be given the very s
 - ``"asset"`` has the exact terms besides: ``tier``, ``primary``, ``mirror_id``, ``tick``.
 - ``"disconnected"`` has ``cause`` and ``since_ns``; ``"forgotten"`` (``asset_ids``) and
   ``"doubted"`` (``asset_ids``, ``cause``, ``since_ns``) tell what else was decided.
-- ``"passed"`` tells that time passed (``"standing": true``: the file ends), ``"finished"`` that the input ended and all was judged.
+- ``"passed"`` tells that time passed (``"standing": true``: the file ends),
+  ``"finished"`` that the input ended and all was judged.
 - A frame that is no valid UTF-8 is in hexadecimal, ``frame_hex``.
 """
 
