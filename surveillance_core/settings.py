@@ -158,7 +158,10 @@ class VenuesSettings(_Table):
 
 
 class RawSettings(_Table):
-    """``[storage.raw]``: the archive of frames as they were received."""
+    """``[storage.raw]``: the archive of frames as they were received.
+
+    With 0 days none are archived, and what was archived before is left alone.
+    """
 
     keep_days: float = Field(default=0.0, ge=0.0)
 

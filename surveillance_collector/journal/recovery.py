@@ -226,14 +226,8 @@ class _Run:
         inputs, self._inputs = self._inputs, None
         if inputs is None:
             return
-        engine = inputs.engine
-        if not inputs.finished:
-            engine.advance(self._last_ns)
-            for conn in inputs.open:
-                engine.disconnect(conn, self._last_ns, cause)
-            until_ns = min(max(end_ns, self._last_ns), self._last_ns + LONGEST_GAP_NS)
-            engine.finish(until_ns)
-        self._take(engine, sampling, self._position + 1)
+        inputs.end(self._last_ns, end_ns, cause)
+        self._take(inputs.engine, sampling, self._position + 1)
 
     def _take(self, engine: Engine, sampling: Sampling, position: int) -> None:
         """Hand over what has been produced and is not published."""
@@ -303,6 +297,14 @@ class InputReplay:
         elif record.kind == Kind.FINISH:
             engine.finish(record.recv_ns)
             self.finished = True
+
+    def end(self, last_ns: int, end_ns: int, cause: str) -> None:
+        """The inputs end at ``last_ns``: what stood is not known any more, up to ``end_ns``."""
+        if not self.finished:
+            self.engine.advance(last_ns)
+            for conn in self.open:
+                self.engine.disconnect(conn, last_ns, cause)
+            self.engine.finish(min(max(end_ns, last_ns), last_ns + LONGEST_GAP_NS))
 
     def _name(self, record: Record) -> None:
         name = record.payload.decode()

@@ -201,6 +201,11 @@ def parse_part_shard(path: str) -> str | None:
     return found[1] if found else None
 
 
+def raw_root(venue: Venue) -> str:
+    """``raw/venue=V``: below it, a directory a day."""
+    return f"{RAW}/venue={venue.value}"
+
+
 def parse_hour(path: str) -> datetime | None:
     """Start of the hour, UTC, of a file's ``…/date=D/hour=HH/name``, None for anything else."""
     found = _HOUR.search(path)
