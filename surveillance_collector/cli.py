@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table as RichTable
 
 from surveillance_collector.configured import new_recorder
+from surveillance_collector.health.readings import causes_of
 from surveillance_collector.lock import collector_lock
 from surveillance_collector.reparse import COLLECTED_NAMES, ReparseReport
 from surveillance_collector.reparse import reparse as reparse_day
@@ -106,7 +107,7 @@ def run(
             try:
                 reports = asyncio.run(collect(settings, lake, venues, seconds, share))
             except ExceptionGroup as group:
-                causes = "; ".join(f"{type(e).__name__}: {e}" for e in group.exceptions)
+                causes = "; ".join(f"{type(e).__name__}: {e}" for e in causes_of(group))
                 raise CommandFailed(f"collection failed: {causes}") from group
         if json_output:
             print_json([asdict(report) for report in reports])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, cast
@@ -41,10 +41,21 @@ class Course:
 
     def note_failure(self, error: Exception) -> None:
         """Keep the kinds of error alone: a message may say what is nobody else's to read."""
-        causes: Sequence[BaseException] = [error]
-        if isinstance(error, BaseExceptionGroup):
-            causes = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        self.failed = ", ".join(sorted({type(cause).__name__ for cause in causes}))
+        self.failed = ", ".join(sorted({type(cause).__name__ for cause in causes_of(error)}))
+
+
+def causes_of(error: BaseException) -> list[BaseException]:
+    """What really went wrong: groups of errors, in groups as they may be, taken apart.
+
+    Examples
+    --------
+    >>> causes_of(ExceptionGroup("tasks", [ExceptionGroup("more", [KeyError(1)]), OSError()]))
+    [KeyError(1), OSError()]
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return [cause for one in inner for cause in causes_of(one)]
 
 
 def read_venue(

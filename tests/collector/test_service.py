@@ -411,6 +411,19 @@ async def test_a_failure_of_our_own_still_publishes_what_is_held(
 # ── the command ──────────────────────────────────────────────────────────────────────────────
 
 
+def test_what_went_wrong_is_named_however_deep_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> list[object]:
+        tasks = ExceptionGroup("in a TaskGroup", [ExceptionGroup("more", [KeyError("where")])])
+        raise ExceptionGroup("collection failed", [tasks])
+
+    monkeypatch.setattr("surveillance_collector.cli.collect", broken)
+    result = CliRunner().invoke(app, ["run", "--config", str(_config_for(tmp_path))])
+    assert result.exit_code == 1
+    assert "collection failed: KeyError: 'where'" in result.stderr
+
+
 def _config_for(tmp_path: Path, venue: SimulatedPolymarket | None = None) -> Path:
     path = tmp_path / "collector.toml"
     ports = (
