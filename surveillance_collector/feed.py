@@ -13,9 +13,10 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Protocol
 
 import structlog
@@ -122,8 +123,9 @@ class Feed:
         Longest wait after a plain failure.
     budget
         The venue's, shared by all its connections.
-    attempts
-        Connections that were opened under this name before, by one that this one replaces.
+    numbers
+        What tells the connections of this name apart; shared by whoever holds the place in the
+        plan, since two do while one takes over from the other, and either may come back then.
     wall_ms
         The wall's time in milliseconds since the epoch, which is never the simulated one.
     """
@@ -141,7 +143,7 @@ class Feed:
         half_open_seconds: float,
         reconnect_max_seconds: float,
         budget: HandshakeBudget,
-        attempts: int = 0,
+        numbers: Iterator[int] | None = None,
         on_silent: Callable[[str], bool] = lambda conn: False,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -166,7 +168,7 @@ class Feed:
         self._conn = ""
         self._draining: asyncio.Task[None] | None = None
         """Reads what nobody wants any more, until the connection has closed."""
-        self._attempt = attempts
+        self.numbers = numbers if numbers is not None else count(1)
         self._last_data_ns = 0
         self._heard = 0.0
         """When data last came, on the clock that silence is measured by; 0 before any has."""
@@ -210,11 +212,6 @@ class Feed:
     def conn(self) -> str:
         """The open connection's id, empty while there is none."""
         return self._conn
-
-    @property
-    def attempts(self) -> int:
-        """Connections opened under this name, before this object too."""
-        return self._attempt
 
     @property
     def held(self) -> dict[Tier, list[AssetTerms]]:
@@ -383,8 +380,7 @@ class Feed:
                 await asyncio.sleep(CATCH_UP_SECONDS / 20)
 
     async def _hold(self, socket: ClientConnection) -> Ending:
-        self._attempt += 1
-        self._conn = f"{self.name}.{self._attempt}"
+        self._conn = f"{self.name}.{next(self.numbers)}"
         self._socket = socket
         self._verdict, self._held_up = None, False
         self._failure = None

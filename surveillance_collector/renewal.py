@@ -30,8 +30,11 @@ async def take_over(
     Returns
     -------
     bool
-        Whether it has them all; if not, nothing has changed for the old one.
+        Whether it has them all; if not, the old one keeps them. So it does where it was dropped
+        and has come back meanwhile, as new as the other and perhaps before it: then which of the
+        two has the books is a matter of chance.
     """
+    meant = old.conn
     for tier, assets in old.held.items():
         await heir.add(assets, tier)
     if old.announces:
@@ -40,10 +43,14 @@ async def take_over(
         await heir.listen(old.listened)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_seconds
-    while loop.time() < deadline:
+    while loop.time() < deadline and not _came_back(old, meant):
         if heir.connected and not waiting(heir.conn):
             # a print on its way to the old one may be none that the new one is told
             await old.catch_up()
-            return True
+            return not _came_back(old, meant)
         await asyncio.sleep(POLL_SECONDS)
     return False
+
+
+def _came_back(feed: Feed, meant: str) -> bool:
+    return feed.connected and feed.conn != meant

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
+import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.renewal import take_over
 from surveillance_collector.sampling import Tier
+from surveillance_collector.silence import Silence
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.schemas import SNAPSHOTS
 from surveillance_core.venues.protocols import AssetTerms
@@ -111,7 +113,7 @@ async def test_what_is_on_its_way_to_the_old_connection_is_waited_for() -> None:
     def feed_at(port: int) -> Feed:
         return Feed(
             "polymarket-0", f"ws://127.0.0.1:{port}", sink, ReceiveClock(),
-            handshake=lambda wall_ms: {}, ping=None, stall_seconds=60.0,
+            handshake=lambda wall_ms: {}, ping=None, silence=Silence(60.0), half_open_seconds=60.0,
             reconnect_max_seconds=60.0, budget=HandshakeBudget(0.0, 0.0),
         )  # fmt: skip
 
@@ -130,3 +132,32 @@ async def test_what_is_on_its_way_to_the_old_connection_is_waited_for() -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_both_are_dropped_while_one_takes_over_and_come_back_under_names_of_their_own(
+    make_settings: MakeSettings, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with busy_venue() as venue:
+        markets = publish_world(lake, venue)
+        settings = make_settings(venue, connection_minutes=0.0)
+        async with collecting(settings, lake) as collector:
+            subscriptions = collector._subscriptions
+            await until(lambda: collector._engine.books == len(markets), "every book")
+            (feed,) = subscriptions.feeds
+            lacking, waiting = [1], subscriptions._sink.waiting
+            monkeypatch.setattr(
+                subscriptions._sink, "waiting", lambda conn: sum(lacking) or waiting(conn)
+            )
+            renewal = asyncio.create_task(subscriptions.renew(feed))
+            await until(lambda: venue.sockets.connections == 2, "both are there")
+            made = venue.sockets.connections_made
+            venue.faults.drop_connections(1006)
+            await until(lambda: venue.sockets.connections_made == made + 2, "both come back")
+            await until(lambda: len(collector._engine._channels) == 2, "channels of their own")
+            lacking.clear()
+            assert not await renewal
+            assert subscriptions.feeds == [feed]
+            await until(lambda: collector._engine.books == len(markets), "every book again")
+            rows = collector.report().counts["snapshots"]
+            await until(lambda: collector.report().counts["snapshots"] > rows + 20, "rows go on")
+    judge(lake, venue)
