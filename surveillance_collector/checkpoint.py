@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from surveillance_collector.announcements import Announcements
-from surveillance_collector.coverage import CoverageLine
+from surveillance_collector.coverage import CoverageLine, LinesThatEnded
 from surveillance_collector.following import Followed
 from surveillance_collector.output import Output, RejectedFrame, Resync
 from surveillance_collector.tallies import Tallies
@@ -23,6 +23,7 @@ ENGINE_STATE: Final = channel_state() | Kinds(
         "coverage_line": CoverageLine,
         "followed": Followed,
         "integrity_tally": IntegrityTally,
+        "lines_that_ended": LinesThatEnded,
         "order_book": OrderBook,
         "output": Output,
         "recent_keys": RecentKeys,

@@ -6,6 +6,8 @@ from surveillance_collector.rows import Row, coverage_row
 
 TRUSTED = "trusted"
 UNTRUSTED = "untrusted"
+LEFT_NS = 1_200_000_000_000
+"""A stall is found within sixteen minutes, however often its source was suspected in vain."""
 
 
 class CoverageLine:
@@ -15,12 +17,12 @@ class CoverageLine:
     do not go back, except the ``since_ns`` of a doubt, which may.
     """
 
-    __slots__ = ("cause", "market_id", "outcome_id", "since_ns", "state")
+    __slots__ = ("begun_ns", "cause", "market_id", "outcome_id", "since_ns", "state")
 
     def __init__(self, market_id: str, outcome_id: str, since_ns: int, cause: str) -> None:
         self.market_id = market_id
         self.outcome_id = outcome_id
-        self.since_ns = since_ns
+        self.begun_ns = self.since_ns = since_ns
         self.state = UNTRUSTED
         self.cause: str | None = cause
 
@@ -32,6 +34,7 @@ class CoverageLine:
         """The book cannot be trusted, and could not since ``since_ns``."""
         if self.state == UNTRUSTED:
             return []
+        since_ns = max(since_ns, self.begun_ns)
         if since_ns >= self.since_ns:
             return self._change(UNTRUSTED, cause, min(since_ns, now_ns))
         # the doubt reaches into what is already written as trusted: the untrusted row overrides
@@ -53,3 +56,35 @@ class CoverageLine:
 
     def _row(self, start_ns: int, end_ns: int, state: str, cause: str | None) -> Row:
         return coverage_row(self.market_id, self.outcome_id, start_ns, end_ns, state, cause)
+
+
+class LinesThatEnded:
+    """Of markets that were let go while they were trusted, for doubts that come after that.
+
+    What a stalled connection withheld is missing from its last data on, and some of its markets
+    may have been unsubscribed before anybody could tell.
+    """
+
+    __slots__ = ("_ended",)
+
+    def __init__(self) -> None:
+        self._ended: list[tuple[int, str, CoverageLine]] = []
+        """When, on which connection; in the order of time."""
+
+    def add(self, conn: str, line: CoverageLine, at_ns: int) -> None:
+        """The line was cut for good; those that ended long ago are forgotten."""
+        old = 0
+        while old < len(self._ended) and self._ended[old][0] < at_ns - LEFT_NS:
+            old += 1
+        del self._ended[:old]
+        if line.state == TRUSTED:
+            self._ended.append((at_ns, conn, line))
+
+    def disconnect(self, conn: str, cause: str, since_ns: int) -> list[Row]:
+        """The connection is gone, and nothing of it is believed since then."""
+        rows: list[Row] = []
+        for at_ns, holder, line in self._ended:
+            if holder == conn and at_ns > since_ns:
+                rows += line.doubt(cause, since_ns, at_ns)
+        self._ended = [ended for ended in self._ended if ended[1] != conn]
+        return rows

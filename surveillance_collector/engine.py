@@ -15,7 +15,7 @@ from typing import Self, cast
 
 from surveillance_collector.announcements import Announcement, Announcements
 from surveillance_collector.checkpoint import ENGINE_STATE
-from surveillance_collector.coverage import TRUSTED
+from surveillance_collector.coverage import TRUSTED, LinesThatEnded
 from surveillance_collector.following import Followed
 from surveillance_collector.output import Output, RejectedFrame, Resync
 from surveillance_collector.reading import BookReader, next_multiple
@@ -69,6 +69,7 @@ class Engine(BookReader):
         """What two connections may both tell while one takes over from the other."""
         self._heirs: dict[str, str] = {}
         """The connection that is to take an asset over, until its book is there."""
+        self._ended = LinesThatEnded()
         self.frames = 0
         self.rejected: Counter[str] = Counter()
         self._tallies = Tallies()
@@ -196,6 +197,7 @@ class Engine(BookReader):
             self._deferred.pop(asset_id, None)
             if followed.coverage is not None:
                 self._cover(followed.coverage.cut(recv_ns))
+                self._ended.add(followed.conn, followed.coverage, recv_ns)
         if channel is not None:
             channel.forget(asset_ids)
 
@@ -216,6 +218,7 @@ class Engine(BookReader):
         del self._channels[conn]
         self._heirs = {asset: heir for asset, heir in self._heirs.items() if heir != conn}
         doubted_ns = recv_ns if since_ns is None else min(since_ns, recv_ns)
+        self._cover(self._ended.disconnect(conn, cause, doubted_ns))
         for followed in self._followed.values():
             if followed.conn == conn:
                 followed.state.opened = False

@@ -8,7 +8,7 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surveillance_collector.coverage import CoverageLine
+from surveillance_collector.coverage import LEFT_NS, CoverageLine, LinesThatEnded
 from surveillance_collector.rows import Row
 
 Interval = tuple[int, int, str, str | None]
@@ -54,6 +54,25 @@ def test_the_first_cause_of_a_doubt_stands() -> None:
     line.doubt("closed_1006", 3 * US, 3 * US)
     assert line.doubt("resubscribed", 4 * US, 4 * US) == []
     assert _intervals(line.trust(6 * US)) == [(3, 6, "untrusted", "closed_1006")]
+
+
+def test_a_doubt_reaches_back_to_the_beginning_and_no_further() -> None:
+    line = CoverageLine("0xmarket", "yes", 5 * US, "awaiting_book")
+    line.trust(6 * US)
+    rows = line.doubt("stalled", 2 * US, 9 * US)
+    assert _intervals(rows) == [(5, 6, "untrusted", "stalled")]
+
+
+def test_lines_that_ended_long_ago_or_on_other_connections_are_not_doubted() -> None:
+    ended = LinesThatEnded()
+    for conn, at_ns in (("c1", 1 * US), ("c2", LEFT_NS), ("c1", LEFT_NS + 2 * US)):
+        line = CoverageLine("0xmarket", conn, 0, "awaiting_book")
+        line.trust(1)
+        line.cut(at_ns)
+        ended.add(conn, line, at_ns)
+    rows = ended.disconnect("c1", "stalled", 0)
+    assert _intervals(rows) == [(0, LEFT_NS // US + 2, "untrusted", "stalled")]
+    assert ended.disconnect("c1", "stalled", 0) == []
 
 
 def test_an_instant_is_no_interval() -> None:

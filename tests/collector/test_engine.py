@@ -345,6 +345,27 @@ def test_silence_found_late_is_distrusted_from_its_beginning() -> None:
     assert [end for _, end, state, _ in _states(rows) if state == "trusted"][-1] == _us(silent)
 
 
+def test_what_was_let_go_before_the_silence_was_found_is_distrusted_too() -> None:
+    market = OneMarket()
+    engine = _opened(market)
+    silent, left, found = (START_NS + seconds * SECOND for seconds in (2, 5, 7))
+    engine.forget("c1", [market.asset_id], left)
+    engine.disconnect("c1", found, "stalled", since_ns=silent)
+    engine.finish(found + SECOND)
+    rows = engine.drain().rows
+    assert (_us(silent), _us(left), "untrusted", "stalled") in _states(rows)
+    assert max(end for _, end, *_ in _states(rows)) == _us(left)
+
+
+def test_what_was_let_go_before_the_silence_began_stays_trusted() -> None:
+    market = OneMarket()
+    engine = _opened(market)
+    left, silent = START_NS + 2 * SECOND, START_NS + 5 * SECOND
+    engine.forget("c1", [market.asset_id], left)
+    engine.disconnect("c1", silent + SECOND, "stalled", since_ns=silent)
+    assert "stalled" not in [cause for *_, cause in _states(engine.drain().rows)]
+
+
 def test_no_book_in_time_asks_for_it_again() -> None:
     market = OneMarket()
     engine = new_engine(sampled(first_book_s=1.0))
