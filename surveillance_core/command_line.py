@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -42,6 +43,10 @@ DataDirOption = Annotated[
     typer.Option("--data-dir", help="Root of the lake: a directory or s3://bucket/prefix."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+DateOption = Annotated[
+    datetime | None,
+    typer.Option("--date", formats=["%Y-%m-%d"], help="UTC day. Default: today."),
+]
 
 console = Console()
 errors = Console(stderr=True)
@@ -87,6 +92,11 @@ def open_lake(settings: Settings, *, write: bool) -> Lake:
     origin: Origin | None = settings.origin if write else None
     options = ObjectStoreOptions(settings.storage.s3_endpoint_url, settings.storage.s3_region)
     return Lake(settings.data_dir, origin, options)
+
+
+def day_of(given: datetime | None) -> date:
+    """The day that a command was given, or today's; UTC."""
+    return given.date() if given is not None else datetime.now(UTC).date()
 
 
 def print_json(value: object) -> None:
