@@ -33,6 +33,7 @@ from surveillance_core.command_line import (
     print_json,
     reporting_failures,
     settings_from,
+    show_examples,
 )
 from surveillance_core.markets import Venue
 from surveillance_core.settings import flatten_settings
@@ -370,6 +371,9 @@ def doctor(
 
 app.command()(simulate)
 app.command()(compact)
+
+
+show_examples(app)
 
 
 def main() -> None:

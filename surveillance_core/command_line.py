@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 75 another process holds the lock, 78 bad
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import structlog
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperCommand
 
 from surveillance_core.lake.errors import LakeError, OriginError
 from surveillance_core.lake.publish import Lake, Origin
@@ -48,6 +50,8 @@ DateOption = Annotated[
     typer.Option("--date", formats=["%Y-%m-%d"], help="UTC day. Default: today."),
 ]
 
+_EXAMPLES = re.compile(r"^Examples\n-+\n", re.MULTILINE)
+
 console = Console()
 errors = Console(stderr=True)
 
@@ -65,6 +69,21 @@ class LockHeld(CommandFailed):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, EXIT_LOCKED)
+
+
+class _Command(TyperCommand):
+    """Shows the examples of a docstring each on its line, under a heading."""
+
+    def __init__(self, *arguments: Any, **members: Any) -> None:
+        super().__init__(*arguments, **members)
+        # what follows a backspace keeps its lines
+        self.help = _EXAMPLES.sub("\b\nExamples:\n", self.help or "")
+
+
+def show_examples(app: typer.Typer) -> None:
+    """Have the help of every command of an application show its examples."""
+    for command in app.registered_commands:
+        command.cls = _Command
 
 
 @contextmanager
