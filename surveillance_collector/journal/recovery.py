@@ -1,8 +1,9 @@
 """What a run left behind made into rows: the journal through the engine, less what is published.
 
 Rows are the same when their inputs are, so which of them the lake has is told by the positions that
-its manifest gives for each file: of a table and bucket it has everything that was produced up to
-the last mark that any file of them names.
+its manifest gives for each file: of a table and bucket it has everything that a run produced up to
+the last mark that any file of them names whose rows begin in that run or before it. What begins
+after the run says nothing of it: a process publishes its own rows while it still recovers others'.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from surveillance_collector.journal.records import (
 )
 from surveillance_collector.output import Output
 from surveillance_collector.sampling import Sampling
+from surveillance_core.lake.layout import parse_segment_name
 
 log = structlog.get_logger()
 
@@ -84,9 +86,9 @@ class EngineMaker(Protocol):
         ...
 
 
-Published = Callable[[str, int, int], int]
-"""Of a table's name, a row's time and a bucket's length, both in microseconds, the last position
-that is published."""
+Published = Callable[[str, int, int, int], int]
+"""Of a table's name, a row's time and a bucket's length, both in microseconds, and the position
+that ends the row's run, the last position up to which the run's rows are published."""
 Sink = Callable[[Output, Sampling, int, int], None]
 """Takes rows with the sampling of their run, the time in nanoseconds they were produced by, and the
 position that they were produced up to."""
@@ -117,6 +119,7 @@ def recover(
     published: Published,
     hand_over: Sink,
     now_ns: int,
+    before: int,
 ) -> Recovered:
     """Make rows of everything that the segments hold and that is not published.
 
@@ -126,14 +129,24 @@ def recover(
         The segments, in order.
     now_ns
         From when on there is another run.
+    before
+        That run's first position.
     """
     found = Recovered()
+    names = list(names)
     segments = list_segments(files, names, found)
     runs = [list(run) for _, run in groupby(segments, key=lambda s: s.header.run)]
     ends = [run[0].begun_ns for run in runs[1:]] + [now_ns]
     for run, end_ns in zip(runs, ends, strict=True):
-        _Run(files, engines, published, hand_over, found).replay(run, end_ns)
+        until = min((_first_of(name) for name in names if name > run[-1].name), default=before)
+        _Run(files, engines, published, hand_over, found, until).replay(run, end_ns)
     return found
+
+
+def _first_of(name: str) -> int:
+    """A segment's first position, whether it can be read or not."""
+    parsed = parse_segment_name(name)
+    return 0 if parsed is None else parsed[0]
 
 
 class _Run:
@@ -146,12 +159,14 @@ class _Run:
         published: Published,
         hand_over: Sink,
         found: Recovered,
+        until: int,
     ) -> None:
         self._files = files
         self.engines = engines
         self._published = published
         self._hand_over = hand_over
         self._found = found
+        self._until = until
         self._inputs: InputReplay | None = None
         self._position = 0
         """Of the last input applied, or before the first."""
@@ -242,7 +257,7 @@ class _Run:
         rows = [
             (table, time_us, row)
             for table, time_us, row in output.rows
-            if self._published(table.name, time_us, bucket_us) < position
+            if self._published(table.name, time_us, bucket_us, self._until) < position
         ]
         self._found.published_before += len(output.rows) - len(rows)
         self._found.rows += len(rows)
