@@ -31,11 +31,14 @@ from surveillance_collector.journal.records import (
     read_header,
 )
 from surveillance_collector.output import Output
+from surveillance_collector.rows import Row
 from surveillance_collector.sampling import Sampling
 from surveillance_core.lake.layout import parse_segment_name
+from surveillance_core.lake.schemas import COVERAGE
 
 log = structlog.get_logger()
 
+DAMAGED = "journal_damaged"
 LONGEST_GAP_NS = 3_600_000_000_000
 """Time after a run's end for which the ledger says that it is missing; a longer absence is none of
 a market's that the run followed, but the collector's own."""
@@ -171,6 +174,10 @@ class _Run:
         self._position = 0
         """Of the last input applied, or before the first."""
         self._last_ns = 0
+        self._hole_ns: int | None = None
+        """Since when inputs are missing that were before those that come next."""
+        self._told: frozenset[Row] = frozenset()
+        """Rows of what ended there, which what goes on after it makes as well."""
 
     def replay(self, segments: Sequence[SegmentFile], end_ns: int) -> None:
         """Everything of the run, and its end: it knows nothing of what came after."""
@@ -185,7 +192,8 @@ class _Run:
         if self._inputs is not None and self._position + 1 != header.first:
             found.missing += 1
             log.error("journal_inputs_missing", after=self._position, before=header.first)
-            self._end(header.sampling, segment.begun_ns, "journal_damaged")
+            self._end(header.sampling, segment.begun_ns, DAMAGED)
+            self._hole_ns = self._last_ns
         inputs = self._inputs
         head: list[Record] = []
         for record in reading:
@@ -193,7 +201,7 @@ class _Run:
                 head.append(record)
                 continue
             if inputs is None:
-                inputs = self._begin(header, head)
+                inputs = self._begin(segment, head)
             if segment.until is not None and self._position + 1 >= segment.until:
                 break
             self._position += 1
@@ -201,10 +209,10 @@ class _Run:
         else:
             found.skipped_bytes += reading.skipped_bytes
         if inputs is None:
-            self._begin(header, head)
+            self._begin(segment, head)
 
-    def _begin(self, header: Header, head: Iterable[Record]) -> InputReplay:
-        engine = None
+    def _begin(self, segment: SegmentFile, head: Iterable[Record]) -> InputReplay:
+        header, engine = segment.header, None
         standing: list[Record] = []
         for record in head:
             if record.kind in (Kind.STANDING_CONNECTION, Kind.STANDING_ASSETS):
@@ -217,6 +225,11 @@ class _Run:
         self._position = header.first - 1
         if engine is None:
             self._found.without_checkpoint += 1
+        elif self._hole_ns is not None:
+            engine.miss(DAMAGED, self._hole_ns, segment.begun_ns)
+            self._take(engine, header.sampling, self._position)
+            self._last_ns = max(self._last_ns, segment.begun_ns)
+        self._hole_ns = None
         inputs = self._inputs = InputReplay(engine or self.engines.new(header.sampling))
         for record in standing:
             inputs.stand(record, known=engine is not None)
@@ -248,21 +261,23 @@ class _Run:
                 engine.disconnect(conn, self._last_ns, cause)
             until_ns = min(max(end_ns, self._last_ns), self._last_ns + LONGEST_GAP_NS)
             engine.finish(until_ns)
-        self._take(engine, sampling, self._position + 1)
+        self._told = self._take(engine, sampling, self._position + 1)
 
-    def _take(self, engine: Engine, sampling: Sampling, position: int) -> None:
-        """Hand over what has been produced and is not published."""
+    def _take(self, engine: Engine, sampling: Sampling, position: int) -> frozenset[Row]:
+        """Hand over what has been produced and is not published; what of the ledger that was."""
         output = engine.drain()
         bucket_us = sampling.bucket_ns // 1_000
         rows = [
             (table, time_us, row)
             for table, time_us, row in output.rows
             if self._published(table.name, time_us, bucket_us, self._until) < position
+            and not (self._hole_ns is not None and table is COVERAGE and row in self._told)
         ]
         self._found.published_before += len(output.rows) - len(rows)
         self._found.rows += len(rows)
         output.rows = rows
         self._hand_over(output, sampling, self._last_ns, position)
+        return frozenset(row for table, _, row in rows if table is COVERAGE)
 
 
 class InputReplay:
