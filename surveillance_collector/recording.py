@@ -149,10 +149,16 @@ class Recording:
         return output
 
     def _turn(self, now_ns: int) -> None:
+        bucket = now_ns // self.sampling.bucket_ns
+        begins = (
+            bucket != self._segment_bucket or self.journal.segment_bytes >= self._segment_bytes
+        )
+        if begins:
+            # rows that time alone makes are not the new segment's: they come of this mark
+            self.sink.mark(now_ns)
         self.sink.advance(now_ns)
         self._record(now_ns)
-        bucket = now_ns // self.sampling.bucket_ns
-        if bucket != self._segment_bucket or self.journal.segment_bytes >= self._segment_bytes:
+        if begins:
             self._segment_bucket = bucket
             self.sink.begin_segment(now_ns)
 

@@ -16,7 +16,7 @@ from tests.faults.journaled import (
     short_history,
 )
 
-from .worlds import START_NS
+from .worlds import SECOND, START_NS
 
 
 async def test_rows_of_a_new_run_do_not_pass_for_those_of_the_run_before_it(
@@ -45,5 +45,32 @@ async def test_rows_of_a_new_run_do_not_pass_for_those_of_the_run_before_it(
     await third.recover()
     expected = rows_of(settings, first.sampling, first_inputs.records)
     expected += rows_of(settings, second.sampling, second_inputs.records)
+    missing, extra, example = difference(listed_rows(lake), expected)
+    assert (missing, extra) == (0, 0), example
+
+
+async def test_a_row_that_time_alone_made_at_a_buckets_edge_keeps_its_segment(
+    tmp_path: Path,
+) -> None:
+    """The segment that begins there has a checkpoint of after the row."""
+    settings = settings_of(tmp_path, bucket_s=2.0, cadence_ms=500, sync_ms=100.0)
+    lake = Lake(settings.data_dir, "simulated")
+    clock = Clock(START_NS)
+    history = short_history(10, 200)
+    first, inputs = opened(settings, lake, clock, clock.wall_ns)
+    await first.prepare()
+    await driven(first, history, "c1", clock, range(10))
+    clock.ns = START_NS + 2 * SECOND + 100
+    first.take(clock())
+    assert not await first.publish_due()
+    await first.let_go()
+    assert first.recorder.files
+    assert first.recorder.held, "the edge's row waits for its bucket's end"
+    await first.journal.close()
+
+    second, _ = opened(settings, lake, clock, clock.wall_ns)
+    await second.prepare()
+    await second.recover()
+    expected = rows_of(settings, first.sampling, inputs.records)
     missing, extra, example = difference(listed_rows(lake), expected)
     assert (missing, extra) == (0, 0), example
