@@ -96,11 +96,11 @@ class Recording:
         self._shard = shard
         self._engine = engine
         self._now_ns = now_ns
-        self._sampling = sampling_of(settings, venue)
+        self.sampling = sampling_of(settings, venue)
         self._files = LocalSegments(journal_directory(settings, lake, venue, shard))
         self._left = self._files.names()
         """Segments of earlier runs."""
-        first = next_position(self._files, wall_ns())
+        self._first = first = next_position(self._files, wall_ns())
         table = settings.journal
         self.journal = Journal(
             self._files,
@@ -110,7 +110,7 @@ class Recording:
                 first=first,
                 run=first,
                 continues=False,
-                sampling=self._sampling,
+                sampling=self.sampling,
             ),
             sync_seconds=table.sync_ms / 1e3,
             limit_bytes=int(table.memory_mb * 1e6),
@@ -152,8 +152,8 @@ class Recording:
         """Recover what earlier runs left, journal, and publish, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.journal.run())
-            group.create_task(self._recover())
-            group.create_task(self._publish_due())
+            group.create_task(self.recover())
+            group.create_task(self._keep_publishing())
             group.create_task(self._tend_archive())
 
     def take(self, now_ns: int) -> Output:
@@ -163,10 +163,16 @@ class Recording:
         return output
 
     def _turn(self, now_ns: int) -> None:
+        bucket = now_ns // self.sampling.bucket_ns
+        begins = (
+            bucket != self._segment_bucket or self.journal.segment_bytes >= self._segment_bytes
+        )
+        if begins:
+            # rows that time alone makes are not the new segment's: they come of this mark
+            self.sink.mark(now_ns)
         self.sink.advance(now_ns)
         self._record(now_ns)
-        bucket = now_ns // self._sampling.bucket_ns
-        if bucket != self._segment_bucket or self.journal.segment_bytes >= self._segment_bytes:
+        if begins:
             self._segment_bucket = bucket
             self.sink.begin_segment(now_ns)
 
@@ -179,19 +185,24 @@ class Recording:
 
     # ── publishing ───────────────────────────────────────────────────────────────────────────
 
-    async def _publish_due(self) -> None:
+    async def _keep_publishing(self) -> None:
         while True:
             await asyncio.sleep(PUBLISH_SECONDS)
-            now_ns = self._now_ns()
-            if self.recorder.has_due(now_ns // 1_000):
-                self._turn(now_ns)
-                position = self._taken_to = self.sink.mark(now_ns)
-                buckets = self.recorder.due(now_ns // 1_000)
-                # shielded: a stop must wait for the rows in the thread, not lose sight of them
-                self._publishing = asyncio.ensure_future(self._publish(buckets, position))
-                if self._count(await asyncio.shield(self._publishing)):
-                    await asyncio.sleep(RETRY_SECONDS)
-            await self._let_go()
+            if await self.publish_due():
+                await asyncio.sleep(RETRY_SECONDS)
+            await self.let_go()
+
+    async def publish_due(self) -> bool:
+        """Publish the buckets that are due; whether any failed."""
+        now_ns = self._now_ns()
+        if not self.recorder.has_due(now_ns // 1_000):
+            return False
+        self._turn(now_ns)
+        position = self._taken_to = self.sink.mark(now_ns)
+        buckets = self.recorder.due(now_ns // 1_000)
+        # shielded: a stop must wait for the rows in the thread, not lose sight of them
+        self._publishing = asyncio.ensure_future(self._publish(buckets, position))
+        return self._count(await asyncio.shield(self._publishing))
 
     async def _publish(self, buckets: list[Bucket], position: int) -> list[PublishFailure]:
         """Publish what was produced up to a mark, which has to be on disk before."""
@@ -208,7 +219,7 @@ class Recording:
             log.error("publish_failed", table=failure.table, error=failure.error)
         return bool(failures)
 
-    async def _let_go(self) -> None:
+    async def let_go(self) -> None:
         """Give up segments that nothing unpublished is in."""
         unpublished = self.recorder.unpublished_since
         published = self._taken_to if unpublished is None else unpublished
@@ -265,7 +276,7 @@ class Recording:
 
     # ── recovery ─────────────────────────────────────────────────────────────────────────────
 
-    async def _recover(self) -> None:
+    async def recover(self) -> None:
         """Make rows of what earlier runs left; while the disk will not have them, try again."""
         left = self._left
         if not left:
@@ -282,6 +293,7 @@ class Recording:
                     self._files,
                     left,
                     self._begun_ns,
+                    self._first,
                 )
                 break
             except (RecoveryIncomplete, OSError) as error:

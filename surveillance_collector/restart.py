@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -36,20 +36,24 @@ class RecoveryIncomplete(LakeError):
     """Rows could not be published: the journal stays, and recovering again goes on from there."""
 
 
+Spans = Mapping[tuple[str, int], Sequence[tuple[int, int]]]
+"""Of files, by their table and bucket."""
+
+
 @dataclass(frozen=True)
 class Horizons:
     """Up to which position the rows of each table and bucket are published."""
 
     entries: tuple[ManifestEntry, ...]
 
-    def by_bucket(self, bucket_us: int) -> Mapping[tuple[str, int], int]:
-        """The last position by table and the bucket's start in microseconds."""
-        found: dict[tuple[str, int], int] = {}
+    def by_bucket(self, bucket_us: int) -> Spans:
+        """The files' first and last positions by table and the bucket's start in microseconds."""
+        found: dict[tuple[str, int], list[tuple[int, int]]] = {}
         for entry in self.entries:
             if entry.journal is None or entry.first_us is None:
                 continue
             key = (entry.table, entry.first_us - entry.first_us % bucket_us)
-            found[key] = max(found.get(key, 0), entry.journal[1])
+            found.setdefault(key, []).append(entry.journal)
         return found
 
 
@@ -90,8 +94,14 @@ def recover_journal(
     files: SegmentFiles,
     names: list[str],
     now_ns: int,
+    before: int,
 ) -> Recovered:
-    """Publish what the segments of earlier runs hold and the lake has not; then they are gone.
+    """Publish what the segments of earlier runs hold and the lake has not.
+
+    Parameters
+    ----------
+    now_ns, before
+        When this run began, and its first position.
 
     Raises
     ------
@@ -103,11 +113,11 @@ def recover_journal(
         return Recovered()
     days = _days(begun_ns, now_ns)
     horizons = read_horizons(lake, venue, shard, days)
-    recorders: dict[int, tuple[Recorder, Mapping[tuple[str, int], int]]] = {}
+    recorders: dict[int, tuple[Recorder, Spans]] = {}
     rejected = RejectedFrames(lake, venue)
     failures: list[PublishFailure] = []
 
-    def recorder_of(bucket_us: int) -> tuple[Recorder, Mapping[tuple[str, int], int]]:
+    def recorder_of(bucket_us: int) -> tuple[Recorder, Spans]:
         if bucket_us not in recorders:
             recorder = Recorder(
                 lake,
@@ -120,8 +130,9 @@ def recover_journal(
             recorders[bucket_us] = (recorder, horizons.by_bucket(bucket_us))
         return recorders[bucket_us]
 
-    def published(table: str, time_us: int, bucket_us: int) -> int:
-        return recorder_of(bucket_us)[1].get((table, time_us - time_us % bucket_us), 0)
+    def published(table: str, time_us: int, bucket_us: int, until: int) -> int:
+        spans = recorder_of(bucket_us)[1].get((table, time_us - time_us % bucket_us), ())
+        return max((last for first, last in spans if first < until), default=0)
 
     taken_to = 0
 
@@ -133,7 +144,8 @@ def recover_journal(
         failures.extend(recorder.publish(recorder.due(at_ns // 1_000), position))
         taken_to = position
 
-    found = recover(files, names, RunEngines(settings, venue), published, hand_over, now_ns)
+    engines = RunEngines(settings, venue)
+    found = recover(files, names, engines, published, hand_over, now_ns, before)
     for recorder, _ in recorders.values():
         failures.extend(recorder.publish(recorder.everything(), taken_to))
     if any(recorder.held for recorder, _ in recorders.values()):

@@ -64,6 +64,10 @@ class LocalSegments:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for parent in directory.absolute().parents:
+            # whoever made them may have died before; what is not to be synced is not ours
+            with suppress(OSError):
+                _sync_directory(parent)
 
     def names(self) -> list[str]:
         """Segments, the first written first."""
@@ -79,7 +83,7 @@ class LocalSegments:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(self._directory / name, flags, 0o600)
         try:
-            self._sync_directory()
+            _sync_directory(self._directory)
         except OSError:
             os.close(descriptor)
             raise
@@ -105,7 +109,7 @@ class LocalSegments:
         """Delete segments in their order, so that none is left behind a hole."""
         for name in sorted(names):
             (self._directory / name).unlink(missing_ok=True)
-        self._sync_directory()
+        _sync_directory(self._directory)
 
     def allocate_reserve(self, size: int) -> None:
         """Set bytes of the disk aside in a file, which is made whole or not at all."""
@@ -130,9 +134,10 @@ class LocalSegments:
         """Give back what was set aside."""
         (self._directory / _RESERVE).unlink(missing_ok=True)
 
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

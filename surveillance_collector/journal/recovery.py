@@ -1,8 +1,9 @@
 """What a run left behind made into rows: the journal through the engine, less what is published.
 
 Rows are the same when their inputs are, so which of them the lake has is told by the positions that
-its manifest gives for each file: of a table and bucket it has everything that was produced up to
-the last mark that any file of them names.
+its manifest gives for each file: of a table and bucket it has everything that a run produced up to
+the last mark that any file of them names whose rows begin in that run or before it. What begins
+after the run says nothing of it: a process publishes its own rows while it still recovers others'.
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ from surveillance_collector.journal.records import (
     read_header,
 )
 from surveillance_collector.output import Output
+from surveillance_collector.rows import Row
 from surveillance_collector.sampling import Sampling
+from surveillance_core.lake.layout import parse_segment_name
+from surveillance_core.lake.schemas import COVERAGE
 
 log = structlog.get_logger()
 
+DAMAGED = "journal_damaged"
 LONGEST_GAP_NS = 3_600_000_000_000
 """Time after a run's end for which the ledger says that it is missing; a longer absence is none of
 a market's that the run followed, but the collector's own."""
@@ -84,9 +89,9 @@ class EngineMaker(Protocol):
         ...
 
 
-Published = Callable[[str, int, int], int]
-"""Of a table's name, a row's time and a bucket's length, both in microseconds, the last position
-that is published."""
+Published = Callable[[str, int, int, int], int]
+"""Of a table's name, a row's time and a bucket's length, both in microseconds, and the position
+that ends the row's run, the last position up to which the run's rows are published."""
 Sink = Callable[[Output, Sampling, int, int], None]
 """Takes rows with the sampling of their run, the time in nanoseconds they were produced by, and the
 position that they were produced up to."""
@@ -117,6 +122,7 @@ def recover(
     published: Published,
     hand_over: Sink,
     now_ns: int,
+    before: int,
 ) -> Recovered:
     """Make rows of everything that the segments hold and that is not published.
 
@@ -126,14 +132,24 @@ def recover(
         The segments, in order.
     now_ns
         From when on there is another run.
+    before
+        That run's first position.
     """
     found = Recovered()
+    names = list(names)
     segments = list_segments(files, names, found)
     runs = [list(run) for _, run in groupby(segments, key=lambda s: s.header.run)]
     ends = [run[0].begun_ns for run in runs[1:]] + [now_ns]
     for run, end_ns in zip(runs, ends, strict=True):
-        _Run(files, engines, published, hand_over, found).replay(run, end_ns)
+        until = min((_first_of(name) for name in names if name > run[-1].name), default=before)
+        _Run(files, engines, published, hand_over, found, until).replay(run, end_ns)
     return found
+
+
+def _first_of(name: str) -> int:
+    """A segment's first position, whether it can be read or not."""
+    parsed = parse_segment_name(name)
+    return 0 if parsed is None else parsed[0]
 
 
 class _Run:
@@ -146,16 +162,22 @@ class _Run:
         published: Published,
         hand_over: Sink,
         found: Recovered,
+        until: int,
     ) -> None:
         self._files = files
         self.engines = engines
         self._published = published
         self._hand_over = hand_over
         self._found = found
+        self._until = until
         self._inputs: InputReplay | None = None
         self._position = 0
         """Of the last input applied, or before the first."""
         self._last_ns = 0
+        self._hole_ns: int | None = None
+        """Since when inputs are missing that were before those that come next."""
+        self._told: frozenset[Row] = frozenset()
+        """Rows of what ended there, which what goes on after it makes as well."""
 
     def replay(self, segments: Sequence[SegmentFile], end_ns: int) -> None:
         """Everything of the run, and its end: it knows nothing of what came after."""
@@ -170,7 +192,8 @@ class _Run:
         if self._inputs is not None and self._position + 1 != header.first:
             found.missing += 1
             log.error("journal_inputs_missing", after=self._position, before=header.first)
-            self._end(header.sampling, segment.begun_ns, "journal_damaged")
+            self._end(header.sampling, segment.begun_ns, DAMAGED)
+            self._hole_ns = self._last_ns
         inputs = self._inputs
         head: list[Record] = []
         for record in reading:
@@ -178,7 +201,7 @@ class _Run:
                 head.append(record)
                 continue
             if inputs is None:
-                inputs = self._begin(header, head)
+                inputs = self._begin(segment, head)
             if segment.until is not None and self._position + 1 >= segment.until:
                 break
             self._position += 1
@@ -186,10 +209,10 @@ class _Run:
         else:
             found.skipped_bytes += reading.skipped_bytes
         if inputs is None:
-            self._begin(header, head)
+            self._begin(segment, head)
 
-    def _begin(self, header: Header, head: Iterable[Record]) -> InputReplay:
-        engine = None
+    def _begin(self, segment: SegmentFile, head: Iterable[Record]) -> InputReplay:
+        header, engine = segment.header, None
         standing: list[Record] = []
         for record in head:
             if record.kind in (Kind.STANDING_CONNECTION, Kind.STANDING_ASSETS):
@@ -202,6 +225,11 @@ class _Run:
         self._position = header.first - 1
         if engine is None:
             self._found.without_checkpoint += 1
+        elif self._hole_ns is not None:
+            engine.miss(DAMAGED, self._hole_ns, segment.begun_ns)
+            self._take(engine, header.sampling, self._position)
+            self._last_ns = max(self._last_ns, segment.begun_ns)
+        self._hole_ns = None
         inputs = self._inputs = InputReplay(engine or self.engines.new(header.sampling))
         for record in standing:
             inputs.stand(record, known=engine is not None)
@@ -227,21 +255,23 @@ class _Run:
         if inputs is None:
             return
         inputs.end(self._last_ns, end_ns, cause)
-        self._take(inputs.engine, sampling, self._position + 1)
+        self._told = self._take(inputs.engine, sampling, self._position + 1)
 
-    def _take(self, engine: Engine, sampling: Sampling, position: int) -> None:
-        """Hand over what has been produced and is not published."""
+    def _take(self, engine: Engine, sampling: Sampling, position: int) -> frozenset[Row]:
+        """Hand over what has been produced and is not published; what of the ledger that was."""
         output = engine.drain()
         bucket_us = sampling.bucket_ns // 1_000
         rows = [
             (table, time_us, row)
             for table, time_us, row in output.rows
-            if self._published(table.name, time_us, bucket_us) < position
+            if self._published(table.name, time_us, bucket_us, self._until) < position
+            and not (self._hole_ns is not None and table is COVERAGE and row in self._told)
         ]
         self._found.published_before += len(output.rows) - len(rows)
         self._found.rows += len(rows)
         output.rows = rows
         self._hand_over(output, sampling, self._last_ns, position)
+        return frozenset(row for table, _, row in rows if table is COVERAGE)
 
 
 class InputReplay:

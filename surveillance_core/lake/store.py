@@ -104,6 +104,8 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
         self.root = str(self._root)
+        self._lasting: set[Path] = set()
+        """What will be in its directory after a power cut, since that was synced."""
 
     def staging(self) -> Path:
         return _private_dir(Path(self.root + STAGING_SUFFIX))
@@ -113,15 +115,15 @@ class LocalStore:
 
     def publish_file(self, staged: Path, path: str) -> None:
         target = self._root / path
-        made = self._make_parents(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
         _fsync_file(staged)
         staged.replace(target)
-        for directory in made:
-            _fsync_dir(directory)
+        _fsync_dir(target.parent)
+        self._make_last(target.parent)
 
     def append_line(self, path: str, line: bytes) -> None:
         target = self._root / path
-        made = [] if target.exists() else self._make_parents(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("ab") as file:
             if file.tell() and not _ends_with_newline(target):
                 # a crash tore the last line: close it so that only that line is lost
@@ -129,8 +131,7 @@ class LocalStore:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        for directory in made:
-            _fsync_dir(directory)
+        self._make_last(target)
 
     def read_bytes(self, path: str) -> bytes:
         return (self._root / path).read_bytes()
@@ -173,15 +174,18 @@ class LocalStore:
     def scan_options(self) -> dict[str, str] | None:
         return None
 
-    def _make_parents(self, target: Path) -> list[Path]:
-        """Create the parents and return the directories whose entries changed, deepest first."""
-        changed = [target.parent]
-        for parent in target.parents:
-            if parent.exists():
+    def _make_last(self, path: Path) -> None:
+        """Have a path's name on the disk, and those of its parents.
+
+        They may be there without: who made them may have died before.
+        """
+        for entry in (path, *path.parents):
+            if entry in self._lasting:
                 break
-            changed.append(parent.parent)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return changed
+            _fsync_dir(entry.parent)
+            self._lasting.add(entry)
+            if entry == self._root:
+                break
 
 
 class S3Store:

@@ -36,6 +36,8 @@ from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from .worlds import SECOND, VENUE, new_engine, recorded, sampled
 
 FIRST = 1_000
+LATER = 1_000_000_000
+"""First position of the run that recovers."""
 Rows = list[tuple[str, int, Row]]
 
 
@@ -262,7 +264,7 @@ class Lake:
     def bucket(self, time_us: int) -> int:
         return time_us - time_us % self.bucket_us
 
-    def published(self, table: str, time_us: int, bucket_us: int) -> int:
+    def published(self, table: str, time_us: int, bucket_us: int, until: int) -> int:
         assert bucket_us == self.bucket_us
         return self.horizons.get((table, self.bucket(time_us)), 0)
 
@@ -330,7 +332,7 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
     reference = True
     both("connect", conn, recording.begin_ns)
     both("follow", conn, recording.terms, Tier.HOT, recording.begin_ns)
-    last_ns = recording.begin_ns
+    last_ns, last_conn = recording.begin_ns, conn
     last_synced = max(1, plan.stop_at - plan.unsynced)
     for number, (recv_ns, frame) in enumerate(recording.frames[: plan.stop_at], start=1):
         both("take", conn, frame.encode(), recv_ns)
@@ -341,12 +343,13 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
             conn = f"c1.{opened}"
             both("connect", conn, now_ns)
             both("follow", conn, recording.terms, Tier.HOT, now_ns)
-            last_ns = now_ns
         if number in plan.doubts:
             asset_id = recording.terms[0].asset_id
             both("doubt", conn, asset_id, "witness_mismatch", now_ns - SECOND, now_ns)
-            last_ns = now_ns if reference else last_ns
-        last_ns = max(last_ns, recv_ns) if reference else last_ns
+        if reference:
+            told_last = number in plan.renewals or number in plan.doubts
+            last_ns = max(last_ns, now_ns if told_last else recv_ns)
+            last_conn = conn
         if number in plan.ticks or number in plan.marks or number in plan.segments:
             sink.advance(now_ns)
             held += [(t.name, us, row) for t, us, row in engine.drain().rows]
@@ -365,7 +368,7 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
             reference = False
     await journal.close()
     truth.advance(last_ns)
-    truth.disconnect(conn, last_ns, "restarted")
+    truth.disconnect(last_conn, last_ns, "restarted")
     truth.finish(last_ns + SECOND)
     return [(t.name, us, row) for t, us, row in truth.drain().rows]
 
@@ -380,11 +383,12 @@ def test_nothing_synced_is_lost_and_nothing_published_is_made_twice(plan: Plan) 
         expected = asyncio.run(live(plan, files, lake, sampling))
         names = files.names()
         last_ns = max(r.recv_ns for name in names for r in Segment(files.read(name)))
-        found = recover(files, names, Engines(), lake.published, lake.hand_over, last_ns + SECOND)
+        ended = (last_ns + SECOND, LATER)
+        found = recover(files, names, Engines(), lake.published, lake.hand_over, *ended)
         assert Counter(map(repr, lake.rows)) == Counter(map(repr, expected))
         assert (found.skipped_bytes, found.unreadable, found.missing) == (0, [], 0)
         # dying in the middle of recovering, and recovering again, makes nothing twice
-        again = recover(files, names, Engines(), lake.published, lake.hand_over, last_ns + SECOND)
+        again = recover(files, names, Engines(), lake.published, lake.hand_over, *ended)
         assert again.rows == 0
 
 
@@ -399,7 +403,7 @@ def cut_history(directory: Path, segments: int = 4) -> tuple[LocalSegments, int]
 def recovered(files: LocalSegments) -> tuple[Recovered, Lake]:
     lake = Lake(10_000_000)
     names = files.names()
-    return recover(files, names, Engines(), lake.published, lake.hand_over, 0), lake
+    return recover(files, names, Engines(), lake.published, lake.hand_over, 0, LATER), lake
 
 
 def coverage_causes(lake: Lake) -> set[object]:
