@@ -94,14 +94,13 @@ def recover_journal(
     files: SegmentFiles,
     names: list[str],
     now_ns: int,
-    before: int,
 ) -> Recovered:
     """Publish what the segments of earlier runs hold and the lake has not.
 
     Parameters
     ----------
-    now_ns, before
-        When this run began, and its first position.
+    now_ns
+        When this run began.
 
     Raises
     ------
@@ -145,7 +144,7 @@ def recover_journal(
         taken_to = position
 
     engines = RunEngines(settings, venue)
-    found = recover(files, names, engines, published, hand_over, now_ns, before)
+    found = recover(files, names, engines, published, hand_over, now_ns)
     for recorder, _ in recorders.values():
         failures.extend(recorder.publish(recorder.everything(), taken_to))
     if any(recorder.held for recorder, _ in recorders.values()):
