@@ -66,6 +66,8 @@ class Recovered:
     """Rows that one had."""
     skipped_bytes: int = 0
     """Of the journal, that could not be read."""
+    damaged: list[str] = field(default_factory=list[str])
+    """Segments of which something could not be read."""
     unreadable: list[str] = field(default_factory=list[str])
     """Segments without a beginning that can be read."""
     missing: int = 0
@@ -105,6 +107,7 @@ def list_segments(files: SegmentFiles, names: Iterable[str], found: Recovered) -
             segments.append(SegmentFile(name, header, begun_ns))
         except (JournalDamaged, OSError) as error:
             found.unreadable.append(name)
+            found.damaged.append(name)
             log.error("journal_segment_unreadable", segment=name, cause=str(error)[:200])
     for segment, following in pairwise(segments):
         # what was written but not synced is there again, in the file that goes on
@@ -206,6 +209,8 @@ class _Run:
             self._apply(inputs, record, header.sampling)
         else:
             found.skipped_bytes += reading.skipped_bytes
+            if reading.skipped_bytes:
+                found.damaged.append(segment.name)
         if inputs is None:
             self._begin(segment, head)
 
