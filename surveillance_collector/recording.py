@@ -100,7 +100,7 @@ class Recording:
         self._files = LocalSegments(journal_directory(settings, lake, venue, shard))
         self._left = self._files.names()
         """Segments of earlier runs."""
-        self._first = first = next_position(self._files, wall_ns())
+        first = next_position(self._files, wall_ns())
         table = settings.journal
         self.journal = Journal(
             self._files,
@@ -164,9 +164,7 @@ class Recording:
 
     def _turn(self, now_ns: int) -> None:
         bucket = now_ns // self.sampling.bucket_ns
-        begins = (
-            bucket != self._segment_bucket or self.journal.segment_bytes >= self._segment_bytes
-        )
+        begins = bucket != self._segment_bucket or self.journal.segment_bytes >= self._segment_bytes
         if begins:
             # rows that time alone makes are not the new segment's: they come of this mark
             self.sink.mark(now_ns)
@@ -293,7 +291,6 @@ class Recording:
                     self._files,
                     left,
                     self._begun_ns,
-                    self._first,
                 )
                 break
             except (RecoveryIncomplete, OSError) as error:

@@ -18,7 +18,11 @@ from surveillance_collector.output import Output
 from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
 from surveillance_collector.sampling import Sampling
 from surveillance_core.lake.errors import LakeError
-from surveillance_core.lake.layout import parse_part_shard, parse_segment_name
+from surveillance_core.lake.layout import (
+    damaged_segment_file,
+    parse_part_shard,
+    parse_segment_name,
+)
 from surveillance_core.lake.manifest import ManifestEntry, read_manifest
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.schemas import COLLECTED
@@ -28,6 +32,8 @@ from surveillance_core.settings import Settings
 
 log = structlog.get_logger()
 
+_LARGEST: Final = 1 << 40
+"""Bytes that a segment which cannot be read is taken to have."""
 _MARGIN: Final = timedelta(hours=1)
 """A row's time may be this much before its input's: a doubt reaches back."""
 
@@ -82,7 +88,11 @@ def next_position(files: SegmentFiles, wall_ns: int) -> int:
         parsed = parse_segment_name(name)
         if parsed is not None:
             # an input has more than one byte, and one position is the run's end
-            first = max(first, parsed[0] + len(files.read(name)) + 2)
+            try:
+                size = len(files.read(name))
+            except OSError:
+                size = _LARGEST
+            first = max(first, parsed[0] + size + 2)
     return first
 
 
@@ -94,14 +104,13 @@ def recover_journal(
     files: SegmentFiles,
     names: list[str],
     now_ns: int,
-    before: int,
 ) -> Recovered:
     """Publish what the segments of earlier runs hold and the lake has not.
 
     Parameters
     ----------
-    now_ns, before
-        When this run began, and its first position.
+    now_ns
+        When this run began.
 
     Raises
     ------
@@ -110,7 +119,8 @@ def recover_journal(
     """
     begun_ns = begun_first(files, names)
     if begun_ns is None:
-        return Recovered()
+        _keep_damaged(lake, venue, shard, files, names)
+        return Recovered(damaged=list(names), unreadable=list(names))
     days = _days(begun_ns, now_ns)
     horizons = read_horizons(lake, venue, shard, days)
     recorders: dict[int, tuple[Recorder, Spans]] = {}
@@ -145,12 +155,27 @@ def recover_journal(
         taken_to = position
 
     engines = RunEngines(settings, venue)
-    found = recover(files, names, engines, published, hand_over, now_ns, before)
+    found = recover(files, names, engines, published, hand_over, now_ns)
     for recorder, _ in recorders.values():
         failures.extend(recorder.publish(recorder.everything(), taken_to))
     if any(recorder.held for recorder, _ in recorders.values()):
         raise RecoveryIncomplete(f"{venue.value}: {failures[-1].table}: {failures[-1].error}")
+    _keep_damaged(lake, venue, shard, files, found.damaged)
     return found
+
+
+def _keep_damaged(
+    lake: Lake, venue: Venue, shard: str, files: SegmentFiles, names: Iterable[str]
+) -> None:
+    """Copies of segments beside the lake, for who may read more of them than this program does."""
+    for name in names:
+        try:
+            content = files.read(name)
+        except OSError as error:
+            log.error("journal_segment_not_kept", segment=name, cause=str(error)[:200])
+            continue
+        if content:
+            lake.store.write_aside(damaged_segment_file(venue, shard, name), content)
 
 
 class RunEngines:
@@ -171,7 +196,10 @@ class RunEngines:
 def begun_first(files: SegmentFiles, names: Iterable[str]) -> int | None:
     """When the first segment that can be read was begun, nanoseconds; None where none can."""
     for name in names:
-        record = next(iter(Segment(files.read(name))), None)
+        try:
+            record = next(iter(Segment(files.read(name))), None)
+        except OSError:
+            continue
         if record is not None and record.recv_ns:
             return record.recv_ns
     return None

@@ -33,7 +33,6 @@ from surveillance_collector.journal.records import (
 from surveillance_collector.output import Output
 from surveillance_collector.rows import Row
 from surveillance_collector.sampling import Sampling
-from surveillance_core.lake.layout import parse_segment_name
 from surveillance_core.lake.schemas import COVERAGE
 
 log = structlog.get_logger()
@@ -67,6 +66,8 @@ class Recovered:
     """Rows that one had."""
     skipped_bytes: int = 0
     """Of the journal, that could not be read."""
+    damaged: list[str] = field(default_factory=list[str])
+    """Segments of which something could not be read."""
     unreadable: list[str] = field(default_factory=list[str])
     """Segments without a beginning that can be read."""
     missing: int = 0
@@ -106,6 +107,7 @@ def list_segments(files: SegmentFiles, names: Iterable[str], found: Recovered) -
             segments.append(SegmentFile(name, header, begun_ns))
         except (JournalDamaged, OSError) as error:
             found.unreadable.append(name)
+            found.damaged.append(name)
             log.error("journal_segment_unreadable", segment=name, cause=str(error)[:200])
     for segment, following in pairwise(segments):
         # what was written but not synced is there again, in the file that goes on
@@ -122,7 +124,6 @@ def recover(
     published: Published,
     hand_over: Sink,
     now_ns: int,
-    before: int,
 ) -> Recovered:
     """Make rows of everything that the segments hold and that is not published.
 
@@ -132,24 +133,24 @@ def recover(
         The segments, in order.
     now_ns
         From when on there is another run.
-    before
-        That run's first position.
     """
     found = Recovered()
-    names = list(names)
     segments = list_segments(files, names, found)
     runs = [list(run) for _, run in groupby(segments, key=lambda s: s.header.run)]
     ends = [run[0].begun_ns for run in runs[1:]] + [now_ns]
     for run, end_ns in zip(runs, ends, strict=True):
-        until = min((_first_of(name) for name in names if name > run[-1].name), default=before)
+        until = _end_of(run[-1], files)
         _Run(files, engines, published, hand_over, found, until).replay(run, end_ns)
     return found
 
 
-def _first_of(name: str) -> int:
-    """A segment's first position, whether it can be read or not."""
-    parsed = parse_segment_name(name)
-    return 0 if parsed is None else parsed[0]
+def _end_of(segment: SegmentFile, files: SegmentFiles) -> int:
+    """A position after all that a run can have published, and before the next run's.
+
+    It was on disk before it was published; the end of what the run left has a position as well.
+    """
+    inputs = sum(record.kind >= Kind.CONNECT for record in Segment(files.read(segment.name)))
+    return segment.header.first + inputs + 1
 
 
 class _Run:
@@ -208,6 +209,8 @@ class _Run:
             self._apply(inputs, record, header.sampling)
         else:
             found.skipped_bytes += reading.skipped_bytes
+            if reading.skipped_bytes:
+                found.damaged.append(segment.name)
         if inputs is None:
             self._begin(segment, head)
 

@@ -77,7 +77,11 @@ class Store(Protocol):
         ...
 
     def read_aside(self, path: str) -> bytes:
-        """What ``append_aside`` has kept, nothing where it has not."""
+        """What is kept beside the lake, nothing where there is nothing."""
+        ...
+
+    def write_aside(self, path: str, content: bytes) -> None:
+        """Keep a file beside the lake, locally, durable on return; it replaces an earlier one."""
         ...
 
     def scan_path(self, path: str) -> str:
@@ -168,6 +172,9 @@ class LocalStore:
     def read_aside(self, path: str) -> bytes:
         return _read_aside(Path(self.root + QUARANTINE_SUFFIX), path)
 
+    def write_aside(self, path: str, content: bytes) -> None:
+        _write_aside(Path(self.root + QUARANTINE_SUFFIX), path, content)
+
     def scan_path(self, path: str) -> str:
         return str(self._root / path)
 
@@ -256,6 +263,9 @@ class S3Store:
     def read_aside(self, path: str) -> bytes:
         return _read_aside(self._local(QUARANTINE_SUFFIX), path)
 
+    def write_aside(self, path: str, content: bytes) -> None:
+        _write_aside(self._local(QUARANTINE_SUFFIX), path, content)
+
     def scan_path(self, path: str) -> str:
         return f"{self.root}/{path}"
 
@@ -295,6 +305,15 @@ def _read_aside(root: Path, path: str) -> bytes:
         return (root / path).read_bytes()
     except FileNotFoundError:
         return b""
+
+
+def _write_aside(root: Path, path: str, content: bytes) -> None:
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target.write_bytes(content)
+    _fsync_file(target)
+    for directory in (target.parent, root, root.parent):
+        _fsync_dir(directory)
 
 
 def _fsync_file(path: Path) -> None:

@@ -36,8 +36,6 @@ from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from .worlds import SECOND, VENUE, new_engine, recorded, sampled
 
 FIRST = 1_000
-LATER = 1_000_000_000
-"""First position of the run that recovers."""
 Rows = list[tuple[str, int, Row]]
 
 
@@ -383,12 +381,12 @@ def test_nothing_synced_is_lost_and_nothing_published_is_made_twice(plan: Plan) 
         expected = asyncio.run(live(plan, files, lake, sampling))
         names = files.names()
         last_ns = max(r.recv_ns for name in names for r in Segment(files.read(name)))
-        ended = (last_ns + SECOND, LATER)
-        found = recover(files, names, Engines(), lake.published, lake.hand_over, *ended)
+        ended_ns = last_ns + SECOND
+        found = recover(files, names, Engines(), lake.published, lake.hand_over, ended_ns)
         assert Counter(map(repr, lake.rows)) == Counter(map(repr, expected))
         assert (found.skipped_bytes, found.unreadable, found.missing) == (0, [], 0)
         # dying in the middle of recovering, and recovering again, makes nothing twice
-        again = recover(files, names, Engines(), lake.published, lake.hand_over, *ended)
+        again = recover(files, names, Engines(), lake.published, lake.hand_over, ended_ns)
         assert again.rows == 0
 
 
@@ -403,7 +401,7 @@ def cut_history(directory: Path, segments: int = 4) -> tuple[LocalSegments, int]
 def recovered(files: LocalSegments) -> tuple[Recovered, Lake]:
     lake = Lake(10_000_000)
     names = files.names()
-    return recover(files, names, Engines(), lake.published, lake.hand_over, 0, LATER), lake
+    return recover(files, names, Engines(), lake.published, lake.hand_over, 0), lake
 
 
 def coverage_causes(lake: Lake) -> set[object]:

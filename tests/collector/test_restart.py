@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from surveillance_collector.journal.files import LocalSegments
+from surveillance_collector.recording import journal_directory
+from surveillance_core.lake.layout import damaged_segment_file
 from surveillance_core.lake.publish import Lake
 from tests.faults.journaled import (
     Clock,
@@ -16,7 +19,7 @@ from tests.faults.journaled import (
     short_history,
 )
 
-from .worlds import SECOND, START_NS
+from .worlds import SECOND, START_NS, VENUE
 
 
 async def test_rows_of_a_new_run_do_not_pass_for_those_of_the_run_before_it(
@@ -74,3 +77,32 @@ async def test_a_row_that_time_alone_made_at_a_buckets_edge_keeps_its_segment(
     expected = rows_of(settings, first.sampling, inputs.records)
     missing, extra, example = difference(listed_rows(lake), expected)
     assert (missing, extra) == (0, 0), example
+
+
+async def test_what_could_not_be_read_of_a_journal_is_kept_beside_the_lake(
+    tmp_path: Path,
+) -> None:
+    settings = settings_of(tmp_path, bucket_s=60.0, cadence_ms=500, sync_ms=100.0)
+    lake = Lake(settings.data_dir, "simulated")
+    clock = Clock(START_NS)
+    first, _ = opened(settings, lake, clock, clock.wall_ns)
+    await first.prepare()
+    await driven(first, short_history(16, 250), "c1", clock, range(16))
+    await first.journal.close()
+    directory = journal_directory(settings, lake, VENUE, "0")
+    files = LocalSegments(directory)
+    names = files.names()
+    for place, name in zip((600, 3), names, strict=True):
+        content = bytearray(files.read(name))
+        content[place] ^= 1
+        (directory / name).write_bytes(content)
+    damaged = {name: files.read(name) for name in names}
+
+    second, _ = opened(settings, lake, clock, clock.wall_ns)
+    await second.prepare()
+    await second.recover()
+    assert second.state.recovered is not None
+    assert sorted(second.state.recovered.damaged) == names
+    assert not set(files.names()) & set(names)
+    for name, content in damaged.items():
+        assert lake.store.read_aside(damaged_segment_file(VENUE, "0", name)) == content

@@ -198,15 +198,7 @@ def _plain(table: str, rows: pa.Table) -> list[tuple[str, tuple[object, ...]]]:
     values = rows.to_pydict()
     columns = [_plain_values(values[name]) for name in sorted(values)]
     plain = list(zip(*columns, strict=True))
-    if table != COVERAGE.name:
-        return [(table, row) for row in plain]
-    names = sorted(rows.column_names)
-    end, cause = names.index("ts_end"), names.index("cause")
-    # how long nobody was there is not for the inputs to say
-    return [
-        (table, (*row[:end], None, *row[end + 1 :]) if row[cause] == "restarted" else row)
-        for row in plain
-    ]
+    return [(table, row) for row in plain]
 
 
 def _plain_values(column: Sequence[object]) -> list[object]:
@@ -246,12 +238,18 @@ def listed_rows(lake: Lake) -> Rows:
 
 
 def difference(found: Rows, expected: Rows) -> tuple[int, int, str]:
-    """Rows missing, rows too many, and one of them."""
+    """Rows missing, rows too many, and one of them.
+
+    What the ledger has no trust in is left out: how long nobody was there is not for the inputs
+    to say.
+    """
+    found, expected = told(found), told(expected)
     missing, extra = expected - found, found - expected
     example = next(iter((missing or extra).items()), "")
     return missing.total(), extra.total(), str(example)[:300]
 
 
-def frames_in(records: Sequence[Record]) -> int:
-    """Frames among the inputs."""
-    return sum(record.kind == Kind.FRAME for record in records)
+def told(rows: Rows) -> Rows:
+    """Rows less what the ledger has no trust in."""
+    distrust = {key for key in rows if key[0] == COVERAGE.name and "untrusted" in key[1]}
+    return Counter({key: times for key, times in rows.items() if key not in distrust})

@@ -236,9 +236,7 @@ def _recovered(journal: SoundJournal, held: dict[str, bytes]) -> tuple[Recovered
 
     files = HeldSegments(held)
     engines = RunEngines(journal.settings, VENUE)
-    found = recover(
-        files, files.names(), engines, _nothing_published, hand_over, journal.end_ns, 1 << 62
-    )
+    found = recover(files, files.names(), engines, _nothing_published, hand_over, journal.end_ns)
     return found, counted(emitted)
 
 
@@ -255,7 +253,12 @@ def _judge(journal: SoundJournal, held: dict[str, bytes]) -> Recovered:
     assert found.missing == len(expected.holes)
     missing, more = expected.rows - rows, rows - expected.rows
     assert not missing, f"{missing.total()} rows of sound parts are missing: {_some(missing)}"
-    doubled = [row for row, times in rows.items() if times > max(1, expected.rows[row])]
+    doubled = [
+        (table, row)
+        for (table, row), times in rows.items()
+        # what took less than a microsecond has the same times twice
+        if times > max(1, expected.rows[table, row]) and row[-1] != row[-2]
+    ]
     assert not doubled, f"doubled: {doubled[:1]}"
     assert {table for table, _ in more} <= {COVERAGE.name}, f"made up: {_some(more)}"
     if not found.without_checkpoint:
