@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Protocol
 
@@ -122,15 +123,21 @@ class LocalStore:
     def append_line(self, path: str, line: bytes) -> None:
         target = self._root / path
         made = [] if target.exists() else self._make_parents(target)
-        with target.open("ab") as file:
-            if file.tell() and not _ends_with_newline(target):
-                # a crash tore the last line: close it so that only that line is lost
-                file.write(b"\n")
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        for directory in made:
-            _fsync_dir(directory)
+        # nothing is buffered: a close would write again what could not be written
+        with target.open("ab", buffering=0) as file:
+            end = file.tell()
+            # a crash tore the last line: close it so that only that line is lost
+            torn = end and not _ends_with_newline(target)
+            try:
+                _write_all(file, b"\n" + line if torn else line)
+                os.fsync(file.fileno())
+                for directory in made:
+                    _fsync_dir(directory)
+            except OSError:
+                # it may be there all the same, and whoever is told that it is not says it again
+                with suppress(OSError):
+                    file.truncate(end)
+                raise
 
     def read_bytes(self, path: str) -> bytes:
         return (self._root / path).read_bytes()
@@ -291,6 +298,12 @@ def _read_aside(root: Path, path: str) -> bytes:
         return (root / path).read_bytes()
     except FileNotFoundError:
         return b""
+
+
+def _write_all(file: RawIOBase, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) or 0 :]
 
 
 def _fsync_file(path: Path) -> None:
