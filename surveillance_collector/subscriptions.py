@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -74,6 +74,11 @@ class Subscriptions:
         self.retired: Counter[str] = Counter()
         """Endings, by cause, of connections whose place another has taken."""
         self.feeds: list[Feed] = []
+
+    @property
+    def hot(self) -> Collection[str]:
+        """Assets that are read at the hot cadence."""
+        return self._hot.keys()
 
     async def apply(self, changes: Sequence[Change], watchlist: Watchlist) -> None:
         """Unsubscribe, then subscribe, so that there are never more assets than there may be."""
