@@ -107,8 +107,10 @@ class Engine(BookReader):
         """
         engine = cls(new_channel, sampling)
         held = vars(engine)
-        read = checkpoints.read(data, engine._kinds())
-        state = cast("dict[str, object]", read) if isinstance(read, dict) else {}
+        state = checkpoints.read(data, engine._kinds())
+        if not isinstance(state, dict):
+            raise CheckpointUnreadable("not an engine's state")
+        state = cast("dict[str, object]", state)
         if state.keys() != held.keys():
             differing = sorted(map(str, state.keys() ^ held.keys()))
             raise CheckpointUnreadable(f"the engine had other attributes when written: {differing}")
@@ -221,6 +223,13 @@ class Engine(BookReader):
                 if followed.coverage is not None:
                     self._cover(followed.coverage.doubt(cause, doubted_ns, recv_ns))
 
+    def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None:
+        """Somebody outside has found that the connection's book of the asset is wrong."""
+        self.advance(recv_ns)
+        channel = self._channels.get(conn)
+        if channel is not None and asset_id in channel.states:
+            self._handle(conn, channel.doubt(asset_id, cause, since_ns), recv_ns)
+
     def receive(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
         """One frame, with the time it was received."""
         self.take(conn, frame, recv_ns)
@@ -236,6 +245,13 @@ class Engine(BookReader):
             self.apply_taken()
             self._taken_conn = conn
         self._taken.append((frame, recv_ns))
+
+    def take_all(self, conn: str, frames: Sequence[ReceivedFrame]) -> None:
+        """Several frames, as ``take``."""
+        if conn != self._taken_conn:
+            self.apply_taken()
+            self._taken_conn = conn
+        self._taken += frames
 
     def apply_taken(self) -> None:
         """Apply the frames that were taken, as if each had been as it came."""

@@ -14,47 +14,42 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import Protocol
 
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from surveillance_collector.handshakes import Connect, advice_after, ending_of, miss_a_dead_peer
 from surveillance_collector.reconnection import Backoff, Ending, HandshakeBudget, Temper
 from surveillance_collector.sampling import Tier
+from surveillance_collector.silence import Silence
 from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
 from surveillance_core.venues.registry import HandshakeHeaders
-from surveillance_core.venues.rest import retry_after
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 """Polymarket's initial dump of 400 assets is one frame of several MB (reference polymarket.md 3.2);
 Kalshi's messages may have 64 MiB (kalshi.md 3)."""
 
 PING_SECONDS = 10.0
+"""Between two pings; less where a peer that is gone has to be missed sooner."""
 SEND_SECONDS = 10.0
 """A peer that takes no commands for this long is given up."""
 HEALTHY_SECONDS = 10.0
 """A connection that has brought data for this long owes nothing to the failures before it."""
+LATE_SECONDS = 0.05
+"""What a loop that was held up gets to read what has come meanwhile."""
+STALLED, HALF_OPEN = "stalled", "half_open"
+_PONG_SHARE = 0.6
+"""Of the time in which a peer that is gone has to be missed, what the answer to a ping may take."""
 _CLOSE_SECONDS = 2.0
-_CLOCK_SECONDS = 5
-"""A signature made on a clock that is off by more is likely to be refused."""
 _TOO_BIG = 1009
-_REFUSED_BY_KEY = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 log = structlog.get_logger()
 
 # at its debug level the library logs the headers of handshakes, which may be signed
 _library_log = logging.getLogger("surveillance_collector.websocket")
 _library_log.setLevel(logging.WARNING)
-
-
-class _Connect(connect):
-    """A handshake that is made with the host it was signed for and with no other."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
 
 
 class ReceiveClock:
@@ -96,6 +91,8 @@ class FeedSink(Protocol):
         self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None
     ) -> None: ...
 
+    def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None: ...
+
 
 class Feed:
     """Keeps one connection up for a set of assets until cancelled.
@@ -110,8 +107,14 @@ class Feed:
         Headers of each handshake, made afresh from the wall's time.
     ping
         Text frame sent to keep the connection alive, None for none.
-    stall_seconds
-        Silence on data, pings aside, after which the connection is replaced.
+    silence
+        How long data may stay away, pings aside, before the connection is replaced; shared by
+        whoever holds the place in the plan, before and after.
+    half_open_seconds
+        Longest time in which a peer that answers nothing is given up.
+    on_silent
+        Called with the connection's id before one that fell silent is given up; returns whether
+        somebody vouches for it, so that it may be silent for longer.
     reconnect_max_seconds
         Longest wait after a plain failure.
     budget
@@ -131,10 +134,12 @@ class Feed:
         *,
         handshake: HandshakeHeaders,
         ping: str | None,
-        stall_seconds: float,
+        silence: Silence,
+        half_open_seconds: float,
         reconnect_max_seconds: float,
         budget: HandshakeBudget,
         attempts: int = 0,
+        on_silent: Callable[[str], bool] = lambda conn: False,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.name = name
@@ -144,7 +149,9 @@ class Feed:
         self._handshake = handshake
         self._ping = ping
         self._wall_ms = wall_ms
-        self._stall_seconds = stall_seconds
+        self.silence = silence
+        self._half_open_seconds = half_open_seconds
+        self._on_silent = on_silent
         self._backoff = Backoff(reconnect_max_seconds, random.uniform)
         self._budget = budget
         self._assets: dict[str, tuple[AssetTerms, Tier]] = {}
@@ -158,6 +165,17 @@ class Feed:
         self._last_data_ns = 0
         self._heard = 0.0
         """When data last came, on the clock that silence is measured by; 0 before any has."""
+        self._verdict: tuple[str, int] | None = None
+        """Why the open connection is given up, and since when nothing of it is believed."""
+        self._held_up = False
+        """Whether it is we who do not read."""
+        self._listened: AssetTerms | None = None
+        self._listened_name = b""
+        self.listened_at = 0.0
+        """When the asset that is only listened to last was, on ``time.monotonic``."""
+        self.listened_ns = 0
+        self.ping_seconds: float | None = None
+        """What the last answered ping took, there and back."""
         self.endings: Counter[str] = Counter()
         """Connections and attempts that ended, by cause."""
         self.refused = False
@@ -206,6 +224,20 @@ class Feed:
         """When data last came, on ``time.monotonic``; None before any has."""
         return self._heard or None
 
+    @property
+    def heard_ns(self) -> int:
+        """When data last came on the open connection, or it opened, on the receive clock."""
+        return self._last_data_ns
+
+    @property
+    def listened(self) -> AssetTerms | None:
+        """The asset that is subscribed only to hear that something comes."""
+        return self._listened
+
+    def holds(self, asset_id: str) -> bool:
+        """Whether the asset is one of this connection's own."""
+        return asset_id in self._assets
+
     async def run(self) -> None:
         """Hold the connection until cancelled; every failure is a reason to come back."""
         while True:
@@ -234,7 +266,7 @@ class Feed:
 
     async def _attempt_once(self) -> Ending:
         try:
-            async with _Connect(
+            async with Connect(
                 self._url,
                 # signed anew for each attempt: a signature is good for seconds
                 additional_headers=self._handshake(self._wall_ms()),
@@ -242,14 +274,14 @@ class Feed:
                 compression=None,
                 proxy=None,
                 max_size=MAX_FRAME_BYTES,
-                ping_interval=20,
+                # pings are sent from here, where the time of the last data is known
+                ping_interval=None,
                 close_timeout=_CLOSE_SECONDS,
             ) as socket:
                 self._budget.succeeded()
                 return await self._hold(socket)
         except InvalidStatus as refusal:
-            ending = _refused(refusal)
-            advice = _advice(refusal, self._wall_ms())
+            ending, advice = ending_of(refusal), advice_after(refusal, self._wall_ms())
             log.warning("handshake_refused", conn=self.name, cause=ending.cause, **advice)
         except (OSError, WebSocketException, TimeoutError) as error:
             ending = Ending(f"connection_{type(error).__name__}".lower())
@@ -262,6 +294,9 @@ class Feed:
 
     async def add(self, assets: Sequence[AssetTerms], tier: Tier) -> None:
         """Subscribe more assets, now or when the connection next opens."""
+        if any(terms == self._listened for terms in assets):
+            # what is subscribed already would be given no book
+            await self.listen(None)
         self._assets |= {terms.asset_id: (terms, tier) for terms in assets}
         self._wanted.set()
         if self._commands is not None:
@@ -290,6 +325,28 @@ class Feed:
             if self._commands is not None:
                 await self._send_all(self._commands.opening())
 
+    async def listen(self, terms: AssetTerms | None) -> None:
+        """Subscribe an asset of another connection only to hear that something comes, or none.
+
+        Its frames reach the sink, which does not follow it here and makes nothing of them.
+        """
+        before, self._listened = self._listened, terms
+        self._listened_name = b"" if terms is None else terms.asset_id.encode()
+        self.listened_at, self.listened_ns = time.monotonic(), self._clock.now_ns()
+        if self._commands is not None:
+            left = [] if before is None else self._commands.unsubscribe([before.asset_id])
+            await self._send_all([*left, *self._listening(self._commands)])
+
+    def _listening(self, commands: ConnectionCommands) -> list[str]:
+        return [] if self._listened is None else commands.listen(self._listened)
+
+    def give_up(self, cause: str, since_ns: int) -> None:
+        """End the open connection at once: somebody has found that it cannot be believed."""
+        if self._socket is not None and self._verdict is None:
+            self._verdict = (cause, since_ns)
+            # a peer that is gone may never answer a close handshake
+            self._socket.transport.abort()
+
     async def resync(self, conn: str, asset_ids: Sequence[str]) -> None:
         """Ask for the assets' books anew, if the connection is still the one that was meant."""
         held = [asset_id for asset_id in asset_ids if asset_id in self._assets]
@@ -300,8 +357,13 @@ class Feed:
         self._attempt += 1
         self._conn = f"{self.name}.{self._attempt}"
         self._socket = socket
+        self._verdict, self._held_up = None, False
+        self.ping_seconds = None
+        miss_a_dead_peer(socket, self._half_open_seconds)
         opened, opened_ns = time.monotonic(), self._clock.now_ns()
-        self._last_data_ns = opened_ns
+        self._last_data_ns = self.listened_ns = opened_ns
+        self.listened_at = opened
+        self.silence.begin(opened)
         commands = self._commands = self._sink.connect(self._conn, opened_ns)
         for tier in Tier:
             assets = [terms for terms, held in self._assets.values() if held is tier]
@@ -310,6 +372,9 @@ class Feed:
         frames = commands.subscribe(list(self._assets))
         if self._announces:
             frames += commands.opening()
+        if frames:
+            # nothing of a venue's may come before the assets of its own
+            frames += self._listening(commands)
         await self._send_all(frames)
         log.info("feed_open", conn=self._conn, assets=len(self._assets))
         keep_alive = asyncio.create_task(self._keep_alive(socket))
@@ -328,7 +393,7 @@ class Feed:
         self._socket = self._commands = None
         if self._conn:
             # what a stalled peer withheld is missing from its last frame on
-            since_ns = self._last_data_ns if cause == "stalled" else None
+            since_ns = self._verdict[1] if self._verdict is not None else None
             self._sink.disconnect(self._conn, self._clock.now_ns(), cause, since_ns)
             self._conn = ""
 
@@ -336,27 +401,32 @@ class Feed:
         """Have what comes applied until the connection ends or stalls."""
         arrived = asyncio.Event()
         reader = asyncio.create_task(self._read(socket, arrived))
-        opened = time.monotonic()
         try:
             while not reader.done():
-                silent = time.monotonic() - max(self._heard, opened)
-                if silent >= self._stall_seconds:
-                    # a stalled peer may never answer a close handshake
-                    socket.transport.abort()
-                    return Ending("stalled")
-                try:
-                    async with asyncio.timeout(self._stall_seconds - silent):
-                        await arrived.wait()
-                except TimeoutError:
-                    continue
+                if not await self._data_comes(arrived) and not reader.done():
+                    if self._on_silent(self._conn):
+                        continue
+                    self.give_up(STALLED, self._last_data_ns)
+                    break
                 arrived.clear()
+                self.silence.heard(max(self._heard, self.silence.since))
                 self._sink.apply_taken()
                 if commands.outbox:
                     called_for, commands.outbox = commands.outbox, []
                     await self._send_all(called_for)
+            if self._verdict is not None:
+                return Ending(self._verdict[0])
             return reader.result()
         finally:
             reader.cancel()
+
+    async def _data_comes(self, arrived: asyncio.Event) -> bool:
+        """Wait for what comes next; False where data has stayed away for too long."""
+        while (left := self.silence.left(time.monotonic())) > 0.0 or self._held_up:
+            if await _set_within(arrived, max(LATE_SECONDS, left)):
+                return True
+        # what came while the loop was held up has still to be read
+        return await _set_within(arrived, LATE_SECONDS)
 
     async def _read(self, socket: ClientConnection, arrived: asyncio.Event) -> Ending:
         """Hand over each frame with its time; why there are no more.
@@ -369,30 +439,50 @@ class Feed:
             while True:
                 if self._sink.crowded:
                     # the peer waits, as far as its buffers and ours go: nothing is left out
+                    self._held_up = True
                     await self._sink.room()
+                    self._held_up = False
+                    # the silence was ours
+                    self.silence.begin(time.monotonic())
                 frame = await socket.recv(decode=False)
                 recv_ns = self._clock.now_ns()
                 self._sink.take(conn, frame, recv_ns)
                 arrived.set()
                 if frame[:1] in (b"{", b"["):
                     self._heard, self._last_data_ns = time.monotonic(), recv_ns
+                    if self._listened_name and self._listened_name in frame:
+                        self.listened_at, self.listened_ns = self._heard, recv_ns
         except ConnectionClosed as closed:
             # ours, where it was we who could not take a frame
             close = closed.rcvd or closed.sent
             code = close.code if close is not None else 1006
             if code == _TOO_BIG:
                 log.warning("frame_too_big", conn=conn, next_step="fewer assets_per_connection")
+            if isinstance(closed.__cause__, TimeoutError):
+                # the kernel has missed its acknowledgements
+                self._verdict = self._verdict or (HALF_OPEN, self._last_data_ns)
             return Ending(f"closed_{code}", close_code=code)
         finally:
             arrived.set()
 
     async def _keep_alive(self, socket: ClientConnection) -> None:
-        if self._ping is None:
-            return
+        """Ping, and give up a peer that neither answers nor sends anything else meanwhile."""
+        patience = _PONG_SHARE * self._half_open_seconds
         while True:
-            await asyncio.sleep(PING_SECONDS)
+            await asyncio.sleep(min(PING_SECONDS, self._half_open_seconds / 3))
+            sent = time.monotonic()
             try:
-                await socket.send(self._ping)
+                async with asyncio.timeout(patience):
+                    pong = await socket.ping()
+                    if self._ping is not None:
+                        await socket.send(self._ping)
+                    self.ping_seconds = await pong
+            except TimeoutError:
+                # an answer may stand behind megabytes of data on a slow line
+                if self._heard < sent and not self._held_up:
+                    log.warning("peer_gone", conn=self._conn, seconds=self._half_open_seconds)
+                    self.give_up(HALF_OPEN, self._last_data_ns)
+                    return
             except ConnectionClosed:
                 return
 
@@ -413,21 +503,10 @@ class Feed:
                 socket.transport.abort()
 
 
-def _refused(refusal: InvalidStatus) -> Ending:
-    status = refusal.response.status_code
-    asked = retry_after(refusal.response.headers.get("retry-after"))
-    return Ending(f"handshake_{status}", status=status, retry_after=asked)
-
-
-def _advice(refusal: InvalidStatus, wall_ms: int) -> dict[str, str]:
-    """The next step after a refused handshake, where it is known."""
-    if refusal.response.status_code not in _REFUSED_BY_KEY:
-        return {}
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
     try:
-        told = parsedate_to_datetime(refusal.response.headers.get("date", "")).timestamp()
-    except (ValueError, OverflowError):
-        told = wall_ms / 1e3
-    off_seconds = round(wall_ms / 1e3 - told)
-    if abs(off_seconds) > _CLOCK_SECONDS:
-        return {"next_step": f"set this machine's clock: it is {off_seconds:+d} s off the venue's"}
-    return {"next_step": "check the key, that it is this host's, and this machine's clock"}
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return event.is_set()
+    return True

@@ -228,7 +228,7 @@ class Recording:
         return output
 
     def _turn(self, now_ns: int) -> None:
-        self._engine.advance(now_ns)
+        self.sink.advance(now_ns)
         self._record(now_ns)
         bucket = now_ns // self._sampling.bucket_ns
         if bucket != self._segment_bucket or self.journal.segment_bytes >= self._segment_bytes:
@@ -357,7 +357,7 @@ class Recording:
         if self._publishing is not None and not self._publishing.done():
             self._count(await self._publishing)
         now_ns = self._now_ns()
-        self._engine.advance(now_ns)
+        self.sink.advance(now_ns)
         self._record(now_ns)
         self.sink.finish(now_ns)
         self._record(now_ns)

@@ -36,6 +36,8 @@ async def take_over(
         await heir.add(assets, tier)
     if old.announces:
         await heir.announce()
+    if old.listened is not None:
+        await heir.listen(old.listened)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_seconds
     while loop.time() < deadline:

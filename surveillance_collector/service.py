@@ -32,7 +32,7 @@ from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.read import latest_universe_day, read_universe, universe_entry
 from surveillance_core.markets import UniverseError, Venue
 from surveillance_core.settings import Settings
-from surveillance_core.simulated_time import receive_ns_of_wall, receive_time_ns
+from surveillance_core.simulated_time import receive_clock_of, receive_ns_of_wall
 from surveillance_core.status import VenueStatus
 from surveillance_core.venues.registry import adapter_of
 
@@ -91,7 +91,7 @@ class VenueCollector:
         self._lake = lake
         self._venue = venue
         handshake = adapter_of(venue).handshake(settings)
-        self._now_ns = lambda: receive_time_ns(settings.mock, wall_ns())
+        self._now_ns = receive_clock_of(settings.mock, wall_ns)
         self._clock = ReceiveClock(self._now_ns)
         self._engine = new_engine(settings, venue)
         self._recording = Recording(
@@ -137,6 +137,7 @@ class VenueCollector:
                 group.create_task(self._follow_universe())
                 group.create_task(self._scheduling.run())
                 group.create_task(self._subscriptions.keep_fresh())
+                group.create_task(self._subscriptions.watch_stalls())
                 group.create_task(self._report())
         except Exception as error:
             self._course.note_failure(error)
@@ -160,8 +161,7 @@ class VenueCollector:
             ignored=dict(tallies.ignored),
             counts=dict(engine.counts),
             hash={"due": tally.due, "matched": tally.matched, "mismatched": tally.mismatched},
-            reconnects=self._subscriptions.retired.total()
-            + sum(feed.reconnects for feed in self._feeds),
+            reconnects=self._subscriptions.endings.total(),
             published=dict(recorder.published),
             files=recorder.files,
             rows_held=recorder.held,
@@ -175,9 +175,9 @@ class VenueCollector:
             self.report(),
             self._course,
             self._engine.assets,
-            self._feeds,
             self._rejected.not_kept,
             adapter_of(self._venue).message_types,
+            self._subscriptions,
             self._recording.status(),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from surveillance_collector.feed import Feed, FeedSink, ReceiveClock
+from surveillance_collector.following import Followed
 from surveillance_collector.holdings import Change, Subscribe, Unsubscribe
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.renewal import take_over
@@ -19,8 +21,13 @@ from surveillance_collector.sampling import Tier
 from surveillance_collector.selection import Watchlist, tiers_of
 from surveillance_collector.shards import place_group
 from surveillance_collector.share import WHOLE, Share
+from surveillance_collector.silence import Silence
+from surveillance_collector.stall_watch import StallWatch
+from surveillance_collector.witnessing import Witness, WitnessTimes
 from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings
+from surveillance_core.simulated_time import receive_ns_of_wall
+from surveillance_core.venues.clients import book_client
 from surveillance_core.venues.protocols import AssetTerms
 from surveillance_core.venues.registry import HandshakeHeaders, adapter_of
 
@@ -32,6 +39,11 @@ log = structlog.get_logger()
 
 class Sink(FeedSink, Protocol):
     """Who takes what the connections bring, and knows which books one has still to get."""
+
+    @property
+    def assets(self) -> Collection[Followed]:
+        """Every asset as it is followed."""
+        ...
 
     def waiting(self, conn: str) -> int:
         """Standing books that the connection is to take over and has not got yet."""
@@ -74,6 +86,15 @@ class Subscriptions:
         self.retired: Counter[str] = Counter()
         """Endings, by cause, of connections whose place another has taken."""
         self.feeds: list[Feed] = []
+        table = settings.venues[venue]
+        self.witness = self._new_witness()
+        self.watch = StallWatch(
+            sink,
+            self.feeds,
+            self.witness,
+            choose_seconds=table.stall_seconds,
+            sentinels=table.sentinels,
+        )
 
     @property
     def hot(self) -> Collection[str]:
@@ -84,6 +105,17 @@ class Subscriptions:
         """Unsubscribe, then subscribe, so that there are never more assets than there may be."""
         async with self._changing:
             await self._apply(changes, watchlist)
+
+    async def watch_stalls(self) -> None:
+        """Look after what the connections cannot notice themselves."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.watch.run())
+            group.create_task(self.witness.run())
+
+    @property
+    def endings(self) -> Counter[str]:
+        """Connections and attempts that ended, by cause."""
+        return sum((feed.endings for feed in self.feeds), start=self.retired.copy())
 
     async def keep_fresh(self) -> None:
         """Renew one connection after the other, each about every ``connection_minutes``."""
@@ -103,6 +135,7 @@ class Subscriptions:
             if not feed.connected or feed not in self.feeds:
                 return False
             heir = self._new_feed(feed.name, feed.attempts)
+            heir.silence = copy.copy(feed.silence)
             task = asyncio.create_task(heir.run(), name=feed.name)
             taken = False
             try:
@@ -219,8 +252,29 @@ class Subscriptions:
             self._clock,
             handshake=self._handshake,
             ping=adapter_of(self._venue).ping,
-            stall_seconds=table.stall_seconds,
+            silence=Silence(table.stall_seconds, least=table.stall_least_seconds),
+            half_open_seconds=table.half_open_seconds,
+            on_silent=self.watch.fell_silent,
             reconnect_max_seconds=table.reconnect_max_seconds,
             budget=self._budget,
             attempts=attempts,
+        )
+
+    def _new_witness(self) -> Witness:
+        table, mock = self._settings.venues[self._venue], self._settings.mock
+        client = book_client(self._settings, self._venue, attempts=2)
+        tops = adapter_of(self._venue).tops
+        return Witness(
+            self._sink,
+            lambda assets: tops(client, assets),
+            WitnessTimes(
+                every=table.witness_seconds,
+                again=table.witness_again_seconds,
+                quiet=table.witness_quiet_seconds,
+                quiet_ns=receive_ns_of_wall(mock, table.witness_quiet_seconds),
+                most=table.witness_books,
+            ),
+            now_ns=self._clock.now_ns,
+            feeds=lambda: self.feeds,
+            replace=self.renew,
         )

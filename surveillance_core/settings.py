@@ -78,6 +78,13 @@ class VenueSettings(_Table):
     page_size: int = Field(default=500, ge=1, le=500)
     max_pages: int = Field(default=1_000, ge=1)
     stall_seconds: float = Field(default=60.0, gt=0.0)
+    stall_least_seconds: float = Field(default=10.0, gt=0.0)
+    half_open_seconds: float = Field(default=30.0, gt=0.0, le=3_600.0)
+    sentinels: bool = True
+    witness_seconds: float = Field(default=40.0, ge=0.0)
+    witness_again_seconds: float = Field(default=5.0, ge=0.0)
+    witness_quiet_seconds: float = Field(default=10.0, ge=0.0)
+    witness_books: int = Field(default=200, ge=1)
     first_book_seconds: float = Field(default=30.0, gt=0.0)
     hash_check_interval_ms: int = Field(default=5_000, ge=0)
     reconnect_max_seconds: float = Field(default=30.0, gt=0.0)
@@ -102,6 +109,7 @@ class VenueSettings(_Table):
 class KalshiSettings(VenueSettings):
     """``[venues.kalshi]``: with references to the key that its handshake is signed with."""
 
+    witness_books: int = Field(default=20, ge=1)
     api_key_id_env: str = ""
     private_key_path: str = ""
 

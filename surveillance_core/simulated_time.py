@@ -6,6 +6,8 @@ wall time ``epoch_ms`` it is ``start_ms``, and from there it runs ``speed`` time
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from surveillance_core.settings import MockSettings
 
 _NS = 1_000_000
@@ -31,6 +33,13 @@ def receive_time_ns(mock: MockSettings, wall_ns: int) -> int:
     if mock.speed != 1.0:
         elapsed_ns = int(elapsed_ns * mock.speed)
     return (mock.start_ms or mock.epoch_ms) * _NS + elapsed_ns
+
+
+def receive_clock_of(mock: MockSettings, wall_ns: Callable[[], int]) -> Callable[[], int]:
+    """A clock of the time in force: the wall's own where nothing is simulated."""
+    if not mock.enabled or not mock.epoch_ms:
+        return wall_ns
+    return lambda: receive_time_ns(mock, wall_ns())
 
 
 def receive_ns_of_wall(mock: MockSettings, seconds: float) -> int:

@@ -32,6 +32,12 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Since data last came, pings aside; None before any has."""
     reconnects: dict[str, int] = {}
     """By cause."""
+    ping_seconds: float | None = None
+    """What the last answered ping took, there and back."""
+    silence_seconds: float | None = None
+    """How long data may stay away before the connection is replaced."""
+    sentinel: str = ""
+    """Whose the asset is that would be missed: ``own``, ``other``, or empty where there is none."""
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +103,14 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the last attempt failed."""
     engine_age_seconds: float | None
     """Since time last passed in the engine; None before it first did."""
+    stalls: dict[str, int] = {}
+    """Stalls found, by the tier that found them."""
+    verdicts: dict[str, int] = {}
+    """Silences that were taken for stalls, by whether they were."""
+    witness: dict[str, int] = {}
+    """What REST said of books, and what came of it."""
+    witness_demoted: bool = False
+    """Whether it contradicted so much that it is not asked for a while."""
     journal: JournalStatus = JournalStatus()
     failed: str
     """Kinds of error that end the collection; empty while there are none."""

@@ -53,6 +53,12 @@ _GAUGES: tuple[_Figure, ...] = (
     _Figure("connections_up", "Of them, those open.", lambda v: sum(c.up for c in v.connections)),
     _Figure("rows_held", "Rows in memory, not yet published.", lambda v: v.rows_held),
     _Figure("publish_failing", "1 while files cannot be published.", lambda v: v.publish_failing),
+    _Figure(
+        "connections_watched",
+        "Connections with a sentinel, which would be missed.",
+        lambda v: sum(bool(c.sentinel) for c in v.connections),
+    ),
+    _Figure("witness_demoted", "1 while REST is not believed.", lambda v: v.witness_demoted),
     _Figure("universe_age_seconds", "Age of the universe.", lambda v: v.universe_age_seconds),
     _Figure("engine_age_seconds", "Since the engine last moved.", lambda v: v.engine_age_seconds),
     _Figure(
@@ -107,6 +113,20 @@ _GAUGE_FAMILIES: tuple[_Family, ...] = (
             c.name: c.data_age_seconds for c in v.connections if c.data_age_seconds is not None
         },
     ),
+    _Family(
+        "connection_silence_limit_seconds",
+        "How long data may stay away before the connection is replaced.",
+        "connection",
+        lambda v: {
+            c.name: c.silence_seconds for c in v.connections if c.silence_seconds is not None
+        },
+    ),
+    _Family(
+        "connection_ping_seconds",
+        "What the last answered ping took.",
+        "connection",
+        lambda v: {c.name: c.ping_seconds for c in v.connections if c.ping_seconds is not None},
+    ),
 )
 _COUNTER_FAMILIES: tuple[_Family, ...] = (
     _Family("messages", "Messages received.", "type", lambda v: v.messages),
@@ -114,6 +134,9 @@ _COUNTER_FAMILIES: tuple[_Family, ...] = (
     _Family("ignored", "Well-formed input that changed nothing.", "reason", lambda v: v.ignored),
     _Family("reconnects", "Connections made anew.", "cause", lambda v: _reconnects(v.connections)),
     _Family("doubts", "Times a book came into doubt.", "cause", lambda v: _doubts(v.counts)),
+    _Family("stalls", "Stalls found.", "tier", lambda v: v.stalls),
+    _Family("stall_verdicts", "Silences taken for stalls.", "verdict", lambda v: v.verdicts),
+    _Family("witness_checks", "What REST said of books.", "verdict", lambda v: v.witness),
     _Family("hash_checks", "Integrity checks of books.", "verdict", lambda v: _verdicts(v.hashes)),
     _Family("rows_published", "Rows published.", "table", lambda v: v.published),
 )

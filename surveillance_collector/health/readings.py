@@ -16,6 +16,7 @@ from surveillance_core.status import ConnectionStatus, JournalStatus, VenueStatu
 if TYPE_CHECKING:
     from surveillance_collector.feed import Feed
     from surveillance_collector.service import CollectorReport
+    from surveillance_collector.subscriptions import Subscriptions
 
 
 OTHER = "other"
@@ -48,9 +49,9 @@ def read_venue(
     report: CollectorReport,
     course: Course,
     assets: Iterable[Followed],
-    feeds: Sequence[Feed],
     rejected_not_kept: int,
     message_types: frozenset[str],
+    subscriptions: Subscriptions,
     journal: JournalStatus,
 ) -> VenueStatus:
     """How a venue's collection stands at this moment.
@@ -83,7 +84,15 @@ def read_venue(
         ignored=report.ignored,
         counts=report.counts,
         hashes=report.hash,
-        connections=tuple(_read_connection(feed, now) for feed in feeds if feed.assets),
+        connections=tuple(
+            _read_connection(feed, now, subscriptions.watch.sentinel_of(feed.name))
+            for feed in subscriptions.feeds
+            if feed.assets
+        ),
+        stalls=subscriptions.watch.stalls(subscriptions.endings),
+        verdicts=dict(subscriptions.watch.verdicts),
+        witness=dict(subscriptions.witness.counts),
+        witness_demoted=subscriptions.witness.demoted,
         rows_held=report.rows_held,
         published=report.published,
         files=report.files,
@@ -102,11 +111,14 @@ def _named(messages: dict[str, int], known: frozenset[str]) -> dict[str, int]:
     return named | {OTHER: others} if others else named
 
 
-def _read_connection(feed: Feed, now: float) -> ConnectionStatus:
+def _read_connection(feed: Feed, now: float, sentinel: str) -> ConnectionStatus:
     return ConnectionStatus(
         name=feed.name,
         up=feed.connected,
         assets=feed.assets,
         data_age_seconds=None if feed.heard is None else now - feed.heard,
         reconnects=dict(feed.endings),
+        ping_seconds=feed.ping_seconds,
+        silence_seconds=feed.silence.deadline,
+        sentinel=sentinel,
     )

@@ -27,10 +27,11 @@ from surveillance_collector.health.pages import LOOPBACK_NAMES, Page, answer, re
 from surveillance_collector.health.readiness import assess, limits_of
 from surveillance_collector.health.server import serve_pages
 from surveillance_collector.health.watchdog import Mark, follow_progress, stuck_venues
+from surveillance_collector.silence import MOST_DOUBLINGS
 from surveillance_core.lake.layout import collector_health_file
 from surveillance_core.lake.store import Store
 from surveillance_core.markets import Venue
-from surveillance_core.settings import Settings
+from surveillance_core.settings import Settings, VenueSettings
 from surveillance_core.status import HealthAddress, ProcessStatus, Status, VenueStatus
 
 READ_SECONDS = 1.0
@@ -68,7 +69,7 @@ class HealthWatch:
         self._notices = notices or ServiceNotices()
         self._root = Path(store.root) if "://" not in store.root else None
         self._address_file = store.state_dir() / collector_health_file(shard)
-        stalls = [settings.venues[venue].stall_seconds for venue in Venue]
+        stalls = [_longest_silence(settings.venues[venue]) for venue in Venue]
         # a silent connection must have been replaced twice by then
         self._patience = GRACE_SECONDS + 2 * max(stalls)
         self._lags: deque[float] = deque([0.0], LAG_WINDOW)
@@ -195,6 +196,12 @@ class HealthWatch:
         with contextlib.suppress(OSError):
             usage = await asyncio.to_thread(shutil.disk_usage, self._root)
             self._process = msgspec.structs.replace(self._process, disk_free_bytes=usage.free)
+
+
+def _longest_silence(table: VenueSettings) -> float:
+    """Seconds in which something must come of a venue, were it that REST agrees."""
+    relaxed = 1.0 if table.witness_seconds else 2.0**MOST_DOUBLINGS
+    return max(relaxed * table.stall_seconds, table.witness_seconds)
 
 
 def _in_a_line(status: Status) -> str:

@@ -36,7 +36,8 @@ def stuck_venues(marks: Mapping[str, Mark], now: float, patience_seconds: float)
 def _moved(mark: Mark | None, venue: VenueStatus, now: float) -> Mark:
     # a replaced connection is progress too: whoever replaces it is at work
     replaced = sum(sum(connection.reconnects.values()) for connection in venue.connections)
-    progress = venue.frames + replaced
+    # as is a quiet book that turned out to be the venue's
+    progress = venue.frames + replaced + venue.witness.get("agreed", 0)
     expected = not venue.stopping and any(connection.up for connection in venue.connections)
     if mark is None or not expected:
         return Mark(progress, now)

@@ -10,7 +10,7 @@ state at a segment's beginning has none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple, cast
@@ -20,7 +20,7 @@ import msgspec
 
 from surveillance_collector.sampling import Sampling, Tier
 from surveillance_core.markets import Venue
-from surveillance_core.venues.protocols import AssetTerms
+from surveillance_core.venues.protocols import AssetTerms, ReceivedFrame
 
 FORMAT: Final = 1
 """Version of the records; a reader knows its own and the one before."""
@@ -130,6 +130,17 @@ def encode_record(kind: int, recv_ns: int, conn: int, payload: bytes) -> bytes:
     """
     body = _pack_body(kind, recv_ns, conn) + payload
     return _pack_head(len(body), crc32c(body)) + body
+
+
+def frame_records(conn: int, frames: Iterable[ReceivedFrame]) -> list[bytes]:
+    """The records of frames as they came, text or bytes."""
+    pack_head, pack_body, kind, checksum = _pack_head, _pack_body, int(Kind.FRAME), crc32c
+    records: list[bytes] = []
+    for frame, recv_ns in frames:
+        payload = frame if isinstance(frame, bytes) else frame.encode("utf-8", "surrogatepass")
+        body = pack_body(kind, recv_ns, conn) + payload
+        records.append(pack_head(len(body), checksum(body)) + body)
+    return records
 
 
 class Segment:

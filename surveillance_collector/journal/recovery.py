@@ -24,6 +24,7 @@ from surveillance_collector.journal.records import (
     Record,
     Segment,
     decode_disconnect,
+    decode_doubt,
     decode_follow,
     decode_forget,
     decode_shed,
@@ -295,6 +296,11 @@ class InputReplay:
             name = self._names[record.conn]
             engine.disconnect(name, record.recv_ns, told.cause, told.since_ns)
             self.open.pop(name, None)
+        elif record.kind == Kind.DOUBT:
+            doubt = decode_doubt(record.payload)
+            name = self._names[record.conn]
+            for asset_id in doubt.asset_ids:
+                engine.doubt(name, asset_id, doubt.cause, doubt.since_ns, record.recv_ns)
         elif record.kind == Kind.MARK:
             engine.advance(record.recv_ns)
         elif record.kind == Kind.FINISH:

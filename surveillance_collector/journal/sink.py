@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from surveillance_collector.backpressure import BackPressure
 from surveillance_collector.engine import Engine
+from surveillance_collector.following import Followed
 from surveillance_collector.journal.records import (
     Disconnect,
+    Doubt,
     Follow,
     Kind,
     encode_payload,
@@ -15,7 +17,7 @@ from surveillance_collector.journal.records import (
 )
 from surveillance_collector.journal.writer import Journal
 from surveillance_collector.sampling import Tier
-from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
+from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands, ReceivedFrame
 
 
 class JournaledEngine:
@@ -34,9 +36,13 @@ class JournaledEngine:
         self._last_number = 0
         self._standing: dict[str, dict[str, tuple[AssetTerms, Tier]]] = {}
         """What each open connection follows."""
+        self._frames: list[ReceivedFrame] = []
+        """What was taken of one connection and is not written down yet."""
+        self._conn = ""
 
     def connect(self, conn: str, recv_ns: int) -> ConnectionCommands:
         """A connection opened."""
+        self.apply_taken()
         self._last_number += 1
         self._numbers[conn] = self._last_number
         self._standing[conn] = {}
@@ -45,6 +51,7 @@ class JournaledEngine:
 
     def follow(self, conn: str, assets: Iterable[AssetTerms], tier: Tier, recv_ns: int) -> None:
         """These assets were subscribed on the connection."""
+        self.apply_taken()
         followed = list(assets)
         payload = encode_payload(Follow(tier, followed))
         self._journal.append(Kind.FOLLOW, recv_ns, self._numbers[conn], payload)
@@ -53,6 +60,7 @@ class JournaledEngine:
 
     def forget(self, conn: str, asset_ids: Sequence[str], recv_ns: int) -> None:
         """These assets were unsubscribed."""
+        self.apply_taken()
         number = self._numbers.get(conn, 0)
         self._journal.append(Kind.FORGET, recv_ns, number, encode_payload(list(asset_ids)))
         for asset_id in asset_ids:
@@ -61,11 +69,13 @@ class JournaledEngine:
 
     def shed(self, asset_ids: Sequence[str], recv_ns: int) -> None:
         """These are about to be unsubscribed to spare the disk."""
+        self.apply_taken()
         self._journal.append(Kind.SHED, recv_ns, 0, encode_payload(list(asset_ids)))
         self.engine.shed(asset_ids, recv_ns)
 
     def disconnect(self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None) -> None:
         """The connection is gone."""
+        self.apply_taken()
         cause, since_ns = self._back_pressure.ending(cause, since_ns, recv_ns)
         number = self._numbers.pop(conn, None)
         if number is None:
@@ -75,15 +85,41 @@ class JournaledEngine:
         self._journal.append(Kind.DISCONNECT, recv_ns, number, payload)
         self.engine.disconnect(conn, recv_ns, cause, since_ns)
 
+    def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None:
+        """Somebody outside has found that the connection's book of the asset is wrong."""
+        self.apply_taken()
+        number = self._numbers.get(conn)
+        if number is None:
+            return
+        payload = encode_payload(Doubt([asset_id], cause, since_ns))
+        self._journal.append(Kind.DOUBT, recv_ns, number, payload)
+        self.engine.doubt(conn, asset_id, cause, since_ns, recv_ns)
+
     def take(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
         """One frame, to be applied before anything else happens or when the caller says so."""
-        payload = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
-        self._journal.append(Kind.FRAME, recv_ns, self._numbers[conn], payload)
-        self.engine.take(conn, frame, recv_ns)
+        if conn != self._conn:
+            self.apply_taken()
+            self._conn = conn
+        self._frames.append((frame, recv_ns))
 
     def apply_taken(self) -> None:
-        """Apply the frames that were taken."""
+        """Write down the frames that were taken, and apply them."""
+        frames = self._frames
+        if frames:
+            self._frames = []
+            self._journal.append_frames(self._numbers[self._conn], frames)
+            self.engine.take_all(self._conn, frames)
         self.engine.apply_taken()
+
+    def advance(self, now_ns: int) -> None:
+        """Let time pass."""
+        self.apply_taken()
+        self.engine.advance(now_ns)
+
+    @property
+    def assets(self) -> Collection[Followed]:
+        """Every asset as it is followed, to be read only."""
+        return self.engine.assets
 
     def waiting(self, conn: str) -> int:
         """Standing books that the connection is to take over and has not got yet."""
@@ -100,10 +136,12 @@ class JournaledEngine:
 
     def mark(self, now_ns: int) -> int:
         """What the engine had produced by now was handed over; the position of the mark."""
+        self.apply_taken()
         return self._journal.append(Kind.MARK, now_ns, 0, b"")
 
     def finish(self, now_ns: int) -> None:
         """End of input: judge and cover what stands."""
+        self.apply_taken()
         self._journal.append(Kind.FINISH, now_ns, 0, b"")
         self.engine.finish(now_ns)
 

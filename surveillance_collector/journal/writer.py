@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -18,8 +19,15 @@ import structlog
 from msgspec.structs import replace
 
 from surveillance_collector.journal.files import SegmentFiles
-from surveillance_collector.journal.records import Header, Kind, encode_payload, encode_record
+from surveillance_collector.journal.records import (
+    Header,
+    Kind,
+    encode_payload,
+    encode_record,
+    frame_records,
+)
 from surveillance_core.lake.layout import segment_name
+from surveillance_core.venues.protocols import ReceivedFrame
 
 RETRY_SECONDS: Final = 1.0
 """Between two tries while the disk fails."""
@@ -131,6 +139,17 @@ class Journal:
         self._segment_bytes += len(record)
         self._count(len(record))
         return self._position
+
+    def append_frames(self, conn: int, frames: Sequence[ReceivedFrame]) -> None:
+        """Take frames of one connection, each an input."""
+        records = frame_records(conn, frames)
+        self._open += records
+        if self._open_ns is None:
+            self._open_ns = frames[0][1]
+        self._position += len(records)
+        size = sum(map(len, records))
+        self._segment_bytes += size
+        self._count(size)
 
     @property
     def position(self) -> int:

@@ -11,7 +11,7 @@ from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings
 from surveillance_core.venues.kalshi.credentials import signer_if_any
 from surveillance_core.venues.kalshi.signing import Signer
-from surveillance_core.venues.rest import RestClient, Sign
+from surveillance_core.venues.rest import ATTEMPTS, RestClient, Sign
 
 
 def venue_client(
@@ -35,9 +35,10 @@ def book_client(
     venue: Venue,
     *,
     transport: httpx.BaseTransport | None = None,
+    attempts: int = ATTEMPTS,
 ) -> RestClient:
     """A client of the venue's books and rewards, which Polymarket has on a host of its own."""
-    return _client(settings, venue, settings.endpoints(venue).clob_url, transport)
+    return _client(settings, venue, settings.endpoints(venue).clob_url, transport, attempts)
 
 
 def signed_by(signer: Signer, now_ms: Callable[[], int] | None = None) -> Sign:
@@ -51,6 +52,7 @@ def _client(
     venue: Venue,
     address: str,
     transport: httpx.BaseTransport | None,
+    attempts: int = ATTEMPTS,
 ) -> RestClient:
     table = settings.venues[venue]
     signer = signer_if_any(settings) if venue is Venue.KALSHI else None
@@ -60,4 +62,5 @@ def _client(
         burst=table.request_burst,
         sign=None if signer is None else signed_by(signer),
         transport=transport,
+        attempts=attempts,
     )

@@ -63,6 +63,16 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     fee_rate_bps: str | None
 
 
+class Top(msgspec.Struct, frozen=True, kw_only=True):
+    """The best level of each side of a primary outcome's book; None where a side is empty."""
+
+    bid: tuple[int, float] | None
+    """Price in ticks of 0.0001 dollars, contracts at it."""
+    ask: tuple[int, float] | None
+    ts_venue_ms: int | None = None
+    """The venue's time of the book's last change, where it says it."""
+
+
 class Opened(msgspec.Struct, frozen=True):
     """A full book arrived; from now on the asset's book stands."""
 
@@ -177,6 +187,13 @@ class ConnectionCommands(Protocol):
         """Have whole books of subscribed assets sent anew."""
         ...
 
+    def listen(self, terms: AssetTerms) -> list[str]:
+        """Subscribe an asset that the channel does not follow, to hear that something comes.
+
+        What comes of it is counted as not followed and makes no book and no row.
+        """
+        ...
+
 
 ReceivedFrame = tuple[bytes | str, int]
 """A frame as it came, and when: nanoseconds on the receive clock."""
@@ -234,6 +251,13 @@ class MarketChannel(Protocol):
 
     def settle(self, recv_ns: int) -> Sequence[ChannelEvent]:
         """Judge every batch as it stands: the input has ended and nothing of it is missing."""
+        ...
+
+    def doubt(self, asset_id: str, cause: str, since_ns: int) -> Sequence[ChannelEvent]:
+        """Somebody else has found that the asset's book is wrong; the next whole one replaces it.
+
+        Tells nothing where the book is in doubt already.
+        """
         ...
 
     def settle_asset(self, asset_id: str, now_ns: int) -> Sequence[ChannelEvent]:

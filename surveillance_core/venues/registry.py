@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
@@ -15,10 +15,12 @@ from surveillance_core.markets import Market, Venue
 from surveillance_core.settings import ConfigurationError, Settings
 from surveillance_core.venues.kalshi import credentials as kalshi_credentials
 from surveillance_core.venues.kalshi import rest as kalshi_rest
+from surveillance_core.venues.kalshi import rest_books as kalshi_rest_books
 from surveillance_core.venues.kalshi import state as kalshi_state
 from surveillance_core.venues.kalshi import wire as kalshi_wire
 from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.polymarket import rest as polymarket_rest
+from surveillance_core.venues.polymarket import rest_books as polymarket_rest_books
 from surveillance_core.venues.polymarket import state as polymarket_state
 from surveillance_core.venues.polymarket import wire as polymarket_wire
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
@@ -30,6 +32,7 @@ from surveillance_core.venues.protocols import (
     Discovery,
     MarketChannel,
     SettledReader,
+    Top,
 )
 from surveillance_core.venues.rest import RestClient
 
@@ -84,6 +87,9 @@ class VenueAdapter:
     """Whether a market's second outcome has a book of its own, the mirror of the first's."""
     message_types: frozenset[str]
     """Types of message this version reads, as the venue names them."""
+    tops: Callable[[RestClient, Sequence[AssetTerms]], Mapping[str, Top]]
+    """Asks by REST for the best levels of these assets' books; what it has no book of is missing.
+    Raises ``VenueError``."""
     state: Kinds
     """What the state of a connection is made of, besides what all venues share."""
     complete: Callable[[RestClient, Discovery], None] | None = None
@@ -124,6 +130,7 @@ _ADAPTERS = {
         ping=None,
         mirrored=False,
         message_types=frozenset(kalshi_wire.TYPE_NAMES.values()),
+        tops=kalshi_rest_books.fetch_tops,
         state=kalshi_state.STATE,
     ),
     Venue.POLYMARKET: VenueAdapter(
@@ -134,6 +141,7 @@ _ADAPTERS = {
         ping=polymarket_wire.PING,
         mirrored=True,
         message_types=frozenset(polymarket_wire.TYPE_NAMES.values()),
+        tops=polymarket_rest_books.fetch_tops,
         state=polymarket_state.STATE,
         complete=complete_rewards,
     ),

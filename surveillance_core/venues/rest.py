@@ -34,7 +34,8 @@ RETRY_AFTER_LIMIT: Final = 120.0
 FIRST_BACKOFF: Final = 0.5
 LONGEST_BACKOFF: Final = 30.0
 
-_ATTEMPTS: Final = 6
+ATTEMPTS: Final = 6
+"""Tries a request gets where nothing else is said."""
 _USER_AGENT: Final = "surveillance/0.1 (market data research)"
 _PASSING: Final = frozenset({425, 429})
 _TOO_FAST: Final = "too_many_requests"
@@ -117,7 +118,7 @@ class RestClient:
         *,
         requests_per_second: float = 5.0,
         burst: float = 1.0,
-        attempts: int = _ATTEMPTS,
+        attempts: int = ATTEMPTS,
         sign: Sign | None = None,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,

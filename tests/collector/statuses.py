@@ -19,7 +19,15 @@ LIMITS = Limits(
 
 def connection(name: str = "polymarket-0", **changed: Any) -> ConnectionStatus:
     """A connection that is well."""
-    fields: dict[str, Any] = {"up": True, "assets": 20, "data_age_seconds": 0.2, "reconnects": {}}
+    fields: dict[str, Any] = {
+        "up": True,
+        "assets": 20,
+        "data_age_seconds": 0.2,
+        "reconnects": {},
+        "ping_seconds": 0.03,
+        "silence_seconds": 12.0,
+        "sentinel": "own",
+    }
     return ConnectionStatus(name=name, **(fields | changed))
 
 
@@ -48,6 +56,9 @@ def venue(name: str = "polymarket", **changed: Any) -> VenueStatus:
         "publish_failures": 0,
         "publish_failing": False,
         "engine_age_seconds": 0.05,
+        "stalls": {"silence": 2, "witness": 1},
+        "verdicts": {"right": 1, "wrong": 1},
+        "witness": {"agreed": 90, "mismatched": 1},
         "failed": "",
         "stopping": False,
     }

@@ -111,6 +111,8 @@ def _spelled(kind: str, ticker: str, seq: int, ns: int, size: str) -> str:
             return _announced(1)
         case "snapshot":
             return _snapshot(ticker, seq)
+        case "late":
+            return _delta(ticker, max(1, seq - 1), size, 0)
         case "delta" | "gap" | "repeat":
             return _delta(ticker, seq, size, (ns - START_NS) // SECOND % 60)
         case "trade":
@@ -135,7 +137,7 @@ def _spelled(kind: str, ticker: str, seq: int, ns: int, size: str) -> str:
 
 NUMBERED = ("snapshot", *["delta"] * 12, "gap", "ok", "unsubscribed", "error")
 UNNUMBERED = (
-    "subscribed", "repeat", "trade", "ticker", "settled", "huge", "odd", "drain", "renew"
+    "subscribed", "repeat", "late", "trade", "ticker", "settled", "huge", "odd", "drain", "renew"
 )  # fmt: skip
 
 
@@ -176,6 +178,19 @@ def test_kalshi_streams_that_break_go_on_broken_from_any_cut(data: st.DataObject
     steps = data.draw(kalshi_spelled())
     sampling = sampled(50, heartbeat_s=1.0, bucket_s=5.0, first_book_s=1.0)
     check(new_kalshi, sampling, steps, cuts_of(data, steps), cold=data.draw(st.booleans()))
+
+
+def test_numbers_that_are_missing_are_known_as_such_when_they_come_late() -> None:
+    terms = AssetTerms(market_id="A", asset_id="A", tick=100)
+    told = (_announced(1), _snapshot("A", 1), _delta("A", 5, "1.00", 1), _delta("A", 3, "1.00", 1))
+    steps: list[Step] = [
+        ("connect", ("c1", START_NS)),
+        ("follow", ("c1", [terms], Tier.HOT, START_NS)),
+        *(("receive", ("c1", frame, START_NS + n * MS)) for n, frame in enumerate(told)),
+        ("drain", ()),
+    ]
+    for cut in range(len(steps)):
+        check(new_kalshi, sampled(), steps, [cut])
 
 
 def test_what_a_connection_sends_next_is_what_it_would_have_sent() -> None:

@@ -1,9 +1,12 @@
 """One connection over real sockets: what it tells its sink, and that it comes back."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -19,6 +22,7 @@ from surveillance_collector import feed as feed_module
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier
+from surveillance_collector.silence import Silence
 from surveillance_core.venues.polymarket.subscriptions import Subscriptions
 from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
 from surveillance_core.venues.registry import adapter_of, asset_terms
@@ -67,6 +71,9 @@ class Sink:
         self.calls.append(("disconnect", conn, recv_ns))
         self.causes.append((cause, since_ns))
 
+    def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None:
+        raise AssertionError("a feed doubts no single book")
+
     @property
     def conns(self) -> list[str]:
         return [conn for kind, conn, _ in self.calls if kind == "connect"]
@@ -77,7 +84,12 @@ class Sink:
 
 
 def _feed(
-    sink: Sink, url: str, *, stall_seconds: float = 60.0, budget: HandshakeBudget | None = None
+    sink: Sink,
+    url: str,
+    *,
+    stall_seconds: float = 60.0,
+    half_open_seconds: float = 30.0,
+    budget: HandshakeBudget | None = None,
 ) -> Feed:
     return Feed(
         "polymarket-0",
@@ -86,7 +98,8 @@ def _feed(
         ReceiveClock(),
         handshake=lambda wall_ms: {},
         ping=adapter_of(VENUE).ping,
-        stall_seconds=stall_seconds,
+        silence=Silence(stall_seconds),
+        half_open_seconds=half_open_seconds,
         reconnect_max_seconds=0.1,
         budget=HandshakeBudget(0.0, 0.0) if budget is None else budget,
     )
@@ -241,6 +254,71 @@ async def test_answers_to_pings_do_not_hide_a_stall(monkeypatch: pytest.MonkeyPa
         assert venue.sockets.received["PING"] > 3
     assert b"PONG" in sink.frames
     assert sink.causes[0][0] == "stalled"
+
+
+async def test_a_peer_that_answers_no_ping_is_given_up_and_dated_from_its_last_frame() -> None:
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url, half_open_seconds=0.6), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: feed.ping_seconds is not None, "a ping was answered")
+            (client,) = venue.sockets._clients
+            client.socket.transport.pause_reading()
+            venue.faults.stall(60.0)
+            gone = asyncio.get_running_loop().time()
+            await until(lambda: sink.causes, "it is given up", seconds=5.0)
+            took = asyncio.get_running_loop().time() - gone
+    cause, since_ns = sink.causes[0]
+    received = [ns for kind, conn, ns in sink.calls if (kind, conn) == ("receive", sink.conns[0])]
+    assert cause == "half_open"
+    assert since_ns is not None
+    assert since_ns <= received[-1]
+    assert received[-1] - since_ns < 0.2 * SECOND
+    assert took < 0.6 + 0.3
+
+
+async def test_a_peer_too_busy_to_answer_a_ping_is_kept_while_it_sends() -> None:
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url, half_open_seconds=0.3), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: sink.frames, "frames")
+            (client,) = venue.sockets._clients
+            client.socket.transport.pause_reading()
+            await asyncio.sleep(1.5)
+            assert feed.connected
+            assert sink.causes == []
+
+
+@pytest.mark.parametrize(("seconds", "kernel_ms"), [(30.0, 30_000), (1e9, 3_600_000)])
+async def test_the_kernel_is_told_to_miss_a_dead_peer(seconds: float, kernel_ms: int) -> None:
+    sink = Sink()
+    async with busy_venue() as venue:
+        feed, terms = _feed(sink, venue.ws_url, half_open_seconds=seconds), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: sink.frames, "frames")
+            assert feed._socket is not None
+            found = feed._socket.transport.get_extra_info("socket")
+            assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                option = socket.TCP_USER_TIMEOUT
+                assert found.getsockopt(socket.IPPROTO_TCP, option) == kernel_ms
+
+
+async def test_a_held_up_loop_reads_what_has_come_before_it_calls_it_silence() -> None:
+    sink = Sink()
+    async with busy_venue(rate=200.0) as venue:
+        feed, terms = _feed(sink, venue.ws_url, stall_seconds=0.5), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: len(sink.frames) > 20, "frames")
+            for _ in range(5):
+                time.sleep(0.7)  # noqa: ASYNC251  # the loop is what is to be held up
+                await asyncio.sleep(0.2)
+    assert [cause for cause, _ in sink.causes] == ["stopped"]
 
 
 async def test_books_are_had_anew_only_on_the_connection_that_was_meant() -> None:

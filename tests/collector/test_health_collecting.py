@@ -218,5 +218,5 @@ async def test_figures_are_small_and_name_no_market(
     labels = set(re.findall(r'(\w+)="', figures))
     assert labels <= {
         "venue", "reason", "version", "origin", "connection", "trust", "type", "cause", "verdict",
-        "table",
+        "table", "tier",
     }  # fmt: skip

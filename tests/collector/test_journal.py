@@ -291,6 +291,8 @@ class Plan:
     """After which frames the engine is told the time."""
     renewals: list[int]
     """After which frames the connection is cut and opened anew."""
+    doubts: list[int]
+    """After which frames a book is doubted from outside."""
 
 
 moments = st.lists(st.integers(1, 1_500), max_size=6).map(sorted)
@@ -302,6 +304,7 @@ plans = st.builds(
     segments=moments,
     ticks=st.lists(st.integers(1, 1_500), max_size=60).map(sorted),
     renewals=st.lists(st.integers(1, 1_500), max_size=3).map(sorted),
+    doubts=st.lists(st.integers(1, 1_500), max_size=3).map(sorted),
 )
 
 
@@ -339,9 +342,13 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
             both("connect", conn, now_ns)
             both("follow", conn, recording.terms, Tier.HOT, now_ns)
             last_ns = now_ns
+        if number in plan.doubts:
+            asset_id = recording.terms[0].asset_id
+            both("doubt", conn, asset_id, "witness_mismatch", now_ns - SECOND, now_ns)
+            last_ns = now_ns if reference else last_ns
         last_ns = max(last_ns, recv_ns) if reference else last_ns
         if number in plan.ticks or number in plan.marks or number in plan.segments:
-            engine.advance(now_ns)
+            sink.advance(now_ns)
             held += [(t.name, us, row) for t, us, row in engine.drain().rows]
         if number in plan.segments:
             sink.begin_segment(now_ns)
@@ -353,6 +360,7 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
             lake.publish([row for row in held if lake.bucket(row[1]) < ended], position)
             held = [row for row in held if lake.bucket(row[1]) >= ended]
         if number == last_synced:
+            sink.apply_taken()
             assert await journal.sync()
             reference = False
     await journal.close()
@@ -383,7 +391,7 @@ def test_nothing_synced_is_lost_and_nothing_published_is_made_twice(plan: Plan) 
 def cut_history(directory: Path, segments: int = 4) -> tuple[LocalSegments, int]:
     """A journal of several segments with nothing published; and the frames in it."""
     files = LocalSegments(directory)
-    plan = Plan(1_000, 0, [], [250 * n for n in range(1, segments)], [], [])
+    plan = Plan(1_000, 0, [], [250 * n for n in range(1, segments)], [], [], [])
     asyncio.run(live(plan, files, Lake(10_000_000), sampled()))
     return files, 1_000
 

@@ -27,6 +27,7 @@ from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier
 from surveillance_collector.service import VenueCollector, collect
+from surveillance_collector.silence import Silence
 from surveillance_core.books import Trust
 from surveillance_core.lake.manifest import manifest_days
 from surveillance_core.lake.publish import Lake, publish_universe
@@ -74,7 +75,8 @@ class Line:
             self.clock,
             handshake=lambda wall_ms: signer.handshake_headers(wall_ms, PATH),
             ping=None,
-            stall_seconds=60.0,
+            silence=Silence(60.0),
+            half_open_seconds=30.0,
             reconnect_max_seconds=0.1,
             budget=HandshakeBudget(0.0, 0.0),
             wall_ms=lambda: next(stamps),

@@ -13,6 +13,7 @@ from websockets.http11 import Request, Response
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier
+from surveillance_collector.silence import Silence
 from surveillance_core.venues.registry import adapter_of
 from tests.collector.worlds import VENUE, OneMarket, new_engine
 
@@ -73,7 +74,8 @@ async def asked_by_feeds(
     for number in range(feeds):
         feed = Feed(
             f"polymarket-{number}", f"ws://127.0.0.1:{port}", engine, clock,
-            handshake=lambda wall_ms: {}, ping=adapter_of(VENUE).ping, stall_seconds=1e9,
+            handshake=lambda wall_ms: {}, ping=adapter_of(VENUE).ping,
+            silence=Silence(1e9), half_open_seconds=1e9,
             reconnect_max_seconds=most_seconds, budget=budget,
         )  # fmt: skip
         await feed.add([OneMarket().terms], Tier.HOT)

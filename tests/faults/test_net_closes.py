@@ -15,10 +15,12 @@ from surveillance_collector import reconnection
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import REFUSED_MOST_TIMES, REFUSED_TIMES, HandshakeBudget
 from surveillance_collector.sampling import Tier as ReadTier
+from surveillance_collector.silence import Silence
 from surveillance_core.lake.schemas import COVERAGE
+from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.registry import adapter_of
 from tests.collector.live import until
-from tests.collector.worlds import VENUE, Emitted, new_engine, rows_of
+from tests.collector.worlds import VENUE, Emitted, UnjournaledEngine, rows_of, sampled
 
 from .closing_peer import ClosingPeer, Cut, Moment, serving
 from .matrix import Tier, Trial
@@ -62,7 +64,7 @@ class Outcome:
 
 async def _end_again_and_again(name: str, ending: int | Cut, moment: Moment) -> Outcome:
     peer = ClosingPeer(ending, moment, REFUSED_CLOSES if ending == REFUSED else CLOSES)
-    engine = new_engine()
+    engine = UnjournaledEngine(lambda reader: PolymarketChannel(reader), sampled())
     async with serving(peer) as url:
         feed = Feed(
             name,
@@ -71,7 +73,8 @@ async def _end_again_and_again(name: str, ending: int | Cut, moment: Moment) -> 
             ReceiveClock(),
             handshake=lambda wall_ms: {},
             ping=adapter_of(VENUE).ping,
-            stall_seconds=60.0,
+            silence=Silence(60.0),
+            half_open_seconds=30.0,
             reconnect_max_seconds=MOST_SECONDS,
             budget=HandshakeBudget(0.0, 0.0),
         )

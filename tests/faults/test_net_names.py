@@ -25,6 +25,7 @@ from surveillance_collector import feed as feed_module
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier as ReadTier
+from surveillance_collector.silence import Silence
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.registry import adapter_of
 from surveillance_core.venues.rest import RestClient, VenueError
@@ -104,7 +105,8 @@ def _watch_feed(
         engine = UnjournaledEngine(lambda reader: PolymarketChannel(reader), sampled())
         feed = Feed(
             "polymarket-0", url, engine, ReceiveClock(), handshake=lambda wall_ms: {},
-            ping=adapter_of(VENUE).ping, stall_seconds=1e9, reconnect_max_seconds=30.0,
+            ping=adapter_of(VENUE).ping, silence=Silence(1e9), half_open_seconds=1e9,
+            reconnect_max_seconds=30.0,
             budget=HandshakeBudget(),
         )  # fmt: skip
         await feed.add([OneMarket().terms], ReadTier.HOT)

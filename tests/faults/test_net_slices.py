@@ -10,14 +10,14 @@ from random import Random
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from surveillance_collector.engine import Engine
 from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier as ReadTier
+from surveillance_collector.silence import Silence
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.registry import adapter_of
 from tests.collector.live import until
-from tests.collector.worlds import VENUE, Recording, recorded, sampled
+from tests.collector.worlds import VENUE, Recording, UnjournaledEngine, recorded, sampled
 
 from .bad_network import Network, between
 from .matrix import Trial
@@ -32,7 +32,7 @@ SENT_BYTES = 120_000
 MOST_SECONDS = 90.0
 
 
-class NotingEngine(Engine):
+class NotingEngine(UnjournaledEngine):
     """Keeps every frame in the order in which it came."""
 
     def __init__(self) -> None:
@@ -72,7 +72,8 @@ async def _sent_through(
             feed = Feed(
                 "polymarket-0", f"ws://127.0.0.1:{near}", engine, ReceiveClock(),
                 handshake=lambda wall_ms: {}, ping=adapter_of(VENUE).ping,
-                stall_seconds=MOST_SECONDS, reconnect_max_seconds=60.0,
+                silence=Silence(MOST_SECONDS), half_open_seconds=MOST_SECONDS,
+                reconnect_max_seconds=60.0,
                 budget=HandshakeBudget(),
             )  # fmt: skip
             await feed.add(recording.terms, ReadTier.HOT)

@@ -116,6 +116,12 @@ class BookJudge:
             self._on_settled(state, recv_ns)
         state.end_matters = state.highest_bid >= state.lowest_ask or state.read_when_settled
 
+    def doubt(self, asset_id: str, cause: str, since_ns: int) -> Sequence[ChannelEvent]:
+        """Believe somebody else that the asset's book is wrong."""
+        events: list[ChannelEvent] = []
+        self._doubt(self.states[asset_id], cause, since_ns, events)
+        return events
+
     def _doubt(
         self, state: KalshiBook, cause: str, since_ns: int, events: list[ChannelEvent]
     ) -> None:

@@ -96,6 +96,11 @@ class Subscriptions:
             frames += self._commands.delete_markets(sid, in_vain)
         return [*frames, *self._commands.subscribe(in_vain, (BOOK_CHANNEL,))]
 
+    def listen(self, terms: AssetTerms) -> list[str]:
+        """Subscribe the books of a market that the channel does not follow."""
+        self.follow(terms)
+        return list(self._commands.subscribe([terms.market_id], (BOOK_CHANNEL,)))
+
     # ── what is received ─────────────────────────────────────────────────────────────────────
 
     def carries_books(self, sid: int) -> bool:

@@ -6,6 +6,8 @@ events. ``channel`` applies the messages and says when a batch is whole.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from surveillance_core.books import TICKS_PER_DOLLAR, Trust
 from surveillance_core.venues.polymarket.book import PolymarketBook
 from surveillance_core.venues.polymarket.integrity import Recipe, recipes_at
@@ -146,6 +148,12 @@ class BookJudge:
         state.mismatches += 1
         if state.mismatches >= _MISMATCHES_TO_DIVERGE:
             self._doubt(state, "top_mismatch", state.verified_ns, events)
+
+    def doubt(self, asset_id: str, cause: str, since_ns: int) -> Sequence[ChannelEvent]:
+        """Believe somebody else that the asset's book is wrong."""
+        events: list[ChannelEvent] = []
+        self._doubt(self.states[asset_id], cause, since_ns, events)
+        return events
 
     def _doubt(
         self, state: PolymarketBook, cause: str, since_ns: int, events: list[ChannelEvent]

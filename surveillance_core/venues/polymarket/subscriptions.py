@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from surveillance_core.venues.polymarket.wire import ASSETS_A_FRAME
+from surveillance_core.venues.protocols import AssetTerms
 
 
 class Subscriptions:
@@ -46,6 +47,10 @@ class Subscriptions:
         """Have books sent anew: the venue sends one whenever an asset is subscribed."""
         wanted = list(asset_ids)
         return [*self.unsubscribe(wanted), *self.subscribe(wanted)]
+
+    def listen(self, terms: AssetTerms) -> list[str]:
+        """Subscribe an asset that the channel does not follow."""
+        return self.subscribe([terms.asset_id])
 
 
 def _chunks(asset_ids: Iterable[str]) -> Iterator[list[str]]:

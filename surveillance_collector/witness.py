@@ -1,0 +1,227 @@
+"""Books compared with what the venue says by REST: which are wrong, and which connection. Pure.
+
+Only books that are quiet are compared, since whatever changes proves by that that it is not stale.
+A book is wrong if it did not change while two answers, seconds apart, both had another best level:
+one answer alone may be older or newer than what the socket brings (reference peers.md 2.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isclose
+from typing import Final
+
+from surveillance_collector.coverage import TRUSTED
+from surveillance_collector.following import Followed
+from surveillance_core.books import OrderBook
+from surveillance_core.venues.protocols import Top
+
+DRIFT_SHARE: Final = 0.01
+DRIFT_LEAST: Final = 5
+"""More contradicted books than this, and than their share of all, may be the witness's own fault:
+an interface that has changed its meaning contradicts whatever it is asked about."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A quiet book as it is before the venue is asked."""
+
+    followed: Followed
+    conn: str
+    version: int
+    top: Top
+    good_ns: int
+    """When it last changed or agreed with the witness."""
+
+    @property
+    def asset_id(self) -> str:
+        """Whose book it is."""
+        return self.followed.terms.asset_id
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether it still is the book that was noted."""
+        now = self.followed
+        return now.conn == self.conn and now.state.opened and now.state.version == self.version
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a round found on one connection."""
+
+    conn: str
+    speaks: bool
+    """Whether data came on it in the meantime."""
+    agreed: Sequence[Sample] = ()
+    wrong: Sequence[Sample] = ()
+    unsure: Sequence[Sample] = ()
+    """Changed meanwhile, without an answer, or contradicted only once."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What to do after a round."""
+
+    doubted: tuple[Sample, ...] = ()
+    condemned: tuple[str, ...] = ()
+    """Connections most of whose books are wrong."""
+    drift: bool = False
+    """Whether it is the witness that must not be believed."""
+
+
+@dataclass
+class Memory:
+    """What earlier rounds found, by asset."""
+
+    agreed_ns: dict[str, int] = field(default_factory=dict[str, int])
+    asked: dict[str, int] = field(default_factory=dict[str, int])
+    """Number of the round in which it was last asked about."""
+    wrong: set[str] = field(default_factory=set[str])
+    """Contradicted in the last round that asked about it."""
+    rounds: int = 0
+
+
+def samples_of(
+    assets: Iterable[Followed], memory: Memory, *, now_ns: int, quiet_ns: int, most: int
+) -> list[Sample]:
+    """Quiet books that stand, at most ``most`` a connection, longest unasked first."""
+    by_conn: dict[str, list[Sample]] = {}
+    for followed in assets:
+        state, line = followed.state, followed.coverage
+        trusted = line is not None and line.state == TRUSTED
+        if (
+            trusted
+            and state.opened
+            and not followed.resolved
+            and now_ns - state.changed_ns >= quiet_ns
+            and state.settles_ns <= now_ns
+        ):
+            good_ns = max(state.changed_ns, memory.agreed_ns.get(followed.terms.asset_id, 0))
+            top = top_of(state.book, state.ts_venue_ms)
+            sample = Sample(followed, followed.conn, state.version, top, good_ns)
+            by_conn.setdefault(followed.conn, []).append(sample)
+    chosen: list[Sample] = []
+    for samples in by_conn.values():
+        samples.sort(key=lambda s: (memory.asked.get(s.asset_id, -1), s.good_ns, s.asset_id))
+        chosen += samples[:most]
+    return chosen
+
+
+def top_of(book: OrderBook, ts_venue_ms: int | None = None) -> Top:
+    """A book's best levels.
+
+    Examples
+    --------
+    >>> top_of(OrderBook({4900: 10.0}, {}))
+    Top(bid=(4900, 10.0), ask=None, ts_venue_ms=None)
+    """
+    bid, ask = book.best_bid, book.best_ask
+    return Top(
+        bid=None if bid is None else (bid, book.bids[bid]),
+        ask=None if ask is None else (ask, book.asks[ask]),
+        ts_venue_ms=ts_venue_ms,
+    )
+
+
+def agrees(local: Top, told: Top) -> bool:
+    """Whether an answer does not contradict a book; an older one cannot."""
+    if (
+        local.ts_venue_ms is not None
+        and told.ts_venue_ms is not None
+        and told.ts_venue_ms < local.ts_venue_ms
+    ):
+        return True
+    return _same(local.bid, told.bid) and _same(local.ask, told.ask)
+
+
+def _same(one: tuple[int, float] | None, other: tuple[int, float] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one[0] == other[0] and isclose(one[1], other[1], rel_tol=1e-9)
+
+
+def contradicted(samples: Iterable[Sample], told: Mapping[str, Top]) -> list[Sample]:
+    """Books that have not changed since they were noted and that the answer contradicts."""
+    return [
+        sample
+        for sample in samples
+        if sample.unchanged
+        and sample.asset_id in told
+        and not agrees(sample.top, told[sample.asset_id])
+    ]
+
+
+def read_round(
+    samples: Sequence[Sample],
+    first: Mapping[str, Top],
+    second: Mapping[str, Top],
+    speaks: Mapping[str, bool],
+) -> list[Reading]:
+    """What two answers say of each connection; the second was asked about the contradicted only."""
+    twice = {sample.asset_id for sample in contradicted(samples, second)}
+    readings: list[Reading] = []
+    for conn in dict.fromkeys(sample.conn for sample in samples):
+        agreed: list[Sample] = []
+        wrong: list[Sample] = []
+        unsure: list[Sample] = []
+        for sample in samples:
+            if sample.conn != conn:
+                continue
+            told = first.get(sample.asset_id)
+            if told is not None and sample.unchanged and agrees(sample.top, told):
+                agreed.append(sample)
+            elif sample.asset_id in twice and told is not None and not agrees(sample.top, told):
+                wrong.append(sample)
+            else:
+                unsure.append(sample)
+        readings.append(Reading(conn, speaks.get(conn, False), agreed, wrong, unsure))
+    return readings
+
+
+def judge(readings: Sequence[Reading], memory: Memory, followed: int) -> Findings:
+    """Which books to doubt, which connections to replace, or that the witness is not to be used.
+
+    The witness is at fault where many books of connections that speak are contradicted, on most of
+    those connections at once or again although their books have been had anew since.
+    """
+    live = [reading for reading in readings if reading.speaks]
+    wrong = [sample.asset_id for reading in live for sample in reading.wrong]
+    again = sum(asset_id in memory.wrong for asset_id in wrong)
+    limit = max(DRIFT_LEAST, DRIFT_SHARE * followed)
+    hit = sum(bool(reading.wrong) for reading in live)
+    if again > limit or (len(wrong) > limit and len(live) > 1 and 2 * hit > len(live)):
+        return Findings(drift=True)
+    doubted: list[Sample] = []
+    condemned: list[str] = []
+    for reading in readings:
+        doubted += reading.wrong
+        most = len(reading.wrong) > len(reading.agreed)
+        # one book alone is had anew first, on a connection that speaks
+        several = len(reading.wrong) > 1 or not reading.speaks
+        if most and (several or reading.wrong[0].asset_id in memory.wrong):
+            condemned.append(reading.conn)
+            # a best level that agrees says nothing of those behind it
+            doubted += (*reading.agreed, *reading.unsure)
+    return Findings(tuple(doubted), tuple(condemned))
+
+
+def remember(memory: Memory, readings: Iterable[Reading], asked_ns: int) -> None:
+    """Keep what a round found for the next ones."""
+    memory.rounds += 1
+    for reading in readings:
+        for sample in (*reading.agreed, *reading.wrong, *reading.unsure):
+            memory.asked[sample.asset_id] = memory.rounds
+        for sample in reading.agreed:
+            memory.agreed_ns[sample.asset_id] = asked_ns
+            memory.wrong.discard(sample.asset_id)
+        memory.wrong.update(sample.asset_id for sample in reading.wrong)
+
+
+def forget(memory: Memory, followed: Iterable[str]) -> None:
+    """Drop what is no longer followed."""
+    kept = set(followed)
+    memory.wrong &= kept
+    for known in (memory.agreed_ns, memory.asked):
+        for asset_id in known.keys() - kept:
+            del known[asset_id]
