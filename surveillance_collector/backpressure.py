@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
+BACKPRESSURE: Final = "backpressure"
+"""Why the ledger does not trust what was not read."""
+PATIENCE_NS: Final = 30_000_000_000
+"""A pause after which no book is believed any more: it may go on for hours."""
 LASTING_NS: Final = 5_000_000_000
 """A pause of less than this ends no connection."""
 AFTERMATH_NS: Final = 10_000_000_000
@@ -45,6 +49,7 @@ class BackPressure:
         self._noted_ns = 0
         self._pause: tuple[int, int | None] | None = None
         """When the last pause began and ended."""
+        self._told = False
         self.pauses = 0
 
     @property
@@ -68,11 +73,19 @@ class BackPressure:
                 self._rows_fit.set()
         paused = self._pause is not None and self._pause[1] is None
         if self.crowded and not paused:
-            self._pause = (self._noted_ns or now_ns, None)
+            self._pause, self._told = (self._noted_ns or now_ns, None), False
             self.pauses += 1
         elif not self.crowded and paused and self._pause is not None:
             self._pause = (self._pause[0], now_ns)
         self._noted_ns = now_ns
+
+    def unheard_since(self, now_ns: int) -> int | None:
+        """Since when no socket has been read, once a pause, where books can no longer stand."""
+        if self._pause is None or self._told or self._pause[1] is not None:
+            return None
+        begun = self._pause[0]
+        self._told = now_ns - begun >= PATIENCE_NS
+        return begun if self._told else None
 
     def ending(self, cause: str, since_ns: int | None, recv_ns: int) -> tuple[str, int | None]:
         """Why a connection ended, and since when it told nothing, in the light of the last pause.
@@ -98,4 +111,4 @@ class BackPressure:
         until = recv_ns if ended is None else ended
         if until - begun < LASTING_NS or recv_ns - until > AFTERMATH_NS:
             return cause, since_ns
-        return "backpressure", begun if since_ns is None else min(begun, since_ns)
+        return BACKPRESSURE, begun if since_ns is None else min(begun, since_ns)

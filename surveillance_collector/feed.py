@@ -404,7 +404,7 @@ class Feed:
         try:
             while not reader.done():
                 if not await self._data_comes(arrived) and not reader.done():
-                    if self._on_silent(self._conn):
+                    if self._verdict is None and self._on_silent(self._conn):
                         continue
                     self.give_up(STALLED, self._last_data_ns)
                     break
@@ -422,7 +422,9 @@ class Feed:
 
     async def _data_comes(self, arrived: asyncio.Event) -> bool:
         """Wait for what comes next; False where data has stayed away for too long."""
-        while (left := self.silence.left(time.monotonic())) > 0.0 or self._held_up:
+        while (left := self.silence.left(time.monotonic())) > 0.0 or (
+            self._held_up and self._verdict is None
+        ):
             if await _set_within(arrived, max(LATE_SECONDS, left)):
                 return True
         # what came while the loop was held up has still to be read

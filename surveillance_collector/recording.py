@@ -221,6 +221,10 @@ class Recording:
             pauses=self._back_pressure.pauses,
         )
 
+    def unheard_since(self, now_ns: int) -> int | None:
+        """Since when no socket was read, once where connections are to be given up for it."""
+        return self._back_pressure.unheard_since(now_ns)
+
     def take(self, now_ns: int) -> Output:
         """Let time pass in the engine and have its rows recorded; the rest is returned."""
         self._turn(now_ns)

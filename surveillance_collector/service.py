@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from surveillance_collector.backpressure import BACKPRESSURE
 from surveillance_collector.configured import new_engine
 from surveillance_collector.feed import ReceiveClock
 from surveillance_collector.health.readings import Course, read_venue
@@ -248,6 +249,9 @@ class VenueCollector:
             self._subscriptions.raise_failed()
             now_ns = self._clock.now_ns()
             await self._carry_out(self._recording.take(now_ns))
+            if (since_ns := self._recording.unheard_since(now_ns)) is not None:
+                for feed in self._feeds:
+                    feed.give_up(BACKPRESSURE, since_ns)
             self._course.driven = time.monotonic()
 
     async def _carry_out(self, output: Output) -> None:
