@@ -6,6 +6,7 @@ They need root and a kernel that lets it mount; where that is not so the test is
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -69,9 +70,11 @@ def break_ext4(place: Path) -> None:
 
 
 def mend_ext4(place: Path) -> None:
-    """Take it away from under whoever uses it, repair it, and mount it again."""
-    image = place.with_suffix(".image")
+    """Put a repaired copy of it in its place; whoever has a file open keeps the broken one."""
+    image, mended = place.with_suffix(".image"), place.with_suffix(".mended")
     _run("umount", "-l", place)
+    shutil.copyfile(image, mended)
+    mended.replace(image)
     # 1: errors were corrected
     checked = subprocess.run(["e2fsck", "-fy", image], check=False, capture_output=True)
     assert checked.returncode in (0, 1), checked.stdout.decode()
