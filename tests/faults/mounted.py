@@ -71,10 +71,12 @@ def break_ext4(place: Path) -> None:
 
 def mend_ext4(place: Path) -> None:
     """Put a repaired copy of it in its place; whoever has a file open keeps the broken one."""
-    image, mended = place.with_suffix(".image"), place.with_suffix(".mended")
+    images = list(place.parent.glob(f"{place.name}*.image"))
+    before = place.with_suffix(f".{len(images) - 1}.image" if len(images) > 1 else ".image")
+    # under another name: the loop device of the old one would be taken again
+    image = place.with_suffix(f".{len(images)}.image")
     _run("umount", "-l", place)
-    shutil.copyfile(image, mended)
-    mended.replace(image)
+    shutil.copyfile(before, image)
     # 1: errors were corrected
     checked = subprocess.run(["e2fsck", "-fy", image], check=False, capture_output=True)
     assert checked.returncode in (0, 1), checked.stdout.decode()
