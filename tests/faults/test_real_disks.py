@@ -44,6 +44,10 @@ A_DISK = 15
 MOST_RSS_MB = 512
 
 
+_pages: dict[int, str] = {}
+"""By process: a disk that was mended may have lost the file that says where they are."""
+
+
 def _collecting(place: Path, venue: SimulatedPolymarket, memory_mb: int = 16) -> Collecting:
     return Collecting(place / "c", venue, more=JOURNAL.format(memory_mb=memory_mb))
 
@@ -51,9 +55,12 @@ def _collecting(place: Path, venue: SimulatedPolymarket, memory_mb: int = 16) ->
 def _read_status(collector: Collecting) -> Status | None:
     """What the collector says of itself; None where it says nothing."""
     with suppress(OSError, msgspec.DecodeError):
-        name = collector_health_file("0")
-        told = (collector.lake.store.state_dir() / name).read_bytes()
-        url = msgspec.json.decode(told, type=HealthAddress).url
+        pid = collector.process.pid
+        if pid not in _pages:
+            name = collector_health_file("0")
+            told = (collector.lake.store.state_dir() / name).read_bytes()
+            _pages[pid] = msgspec.json.decode(told, type=HealthAddress).url
+        url = _pages[pid]
         with urlopen(f"{url}/status.json", timeout=2.0) as answer:  # noqa: S310  # loopback
             return msgspec.json.decode(answer.read(), type=Status)
     return None
