@@ -434,7 +434,7 @@ class Feed:
         try:
             while not reader.done():
                 if await self._fell_silent(reader):
-                    if self._on_silent(self._conn):
+                    if self._verdict is None and self._on_silent(self._conn):
                         continue
                     self.give_up(STALLED, self._last_data_ns)
                     break
@@ -452,7 +452,7 @@ class Feed:
         """Wait until data has stayed away for too long; False where the connection ended first."""
         while not reader.done():
             left = self.silence.left(time.monotonic())
-            if left <= 0.0 and not self._held_up:
+            if left <= 0.0 and not (self._held_up and self._verdict is None):
                 # what came while the loop was held up has still to be read
                 await asyncio.wait({reader}, timeout=LATE_SECONDS)
                 if self.silence.left(time.monotonic()) <= 0.0:

@@ -7,12 +7,14 @@ delays files, not frames. A segment of the journal goes once nothing is in it th
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from surveillance_collector.backpressure import BackPressure
 from surveillance_collector.configured import new_recorder, sampling_of
 from surveillance_collector.engine import Engine
 from surveillance_collector.journal.archive import SegmentArchive
@@ -22,6 +24,8 @@ from surveillance_collector.journal.recovery import Recovered
 from surveillance_collector.journal.sink import JournaledEngine
 from surveillance_collector.journal.writer import Journal
 from surveillance_collector.output import Output
+from surveillance_collector.pressure import Readings
+from surveillance_collector.pressure_watch import NEXT_STEP, PressureWatch
 from surveillance_collector.recorder import Bucket, PublishFailure
 from surveillance_collector.restart import (
     RecoveryIncomplete,
@@ -36,16 +40,21 @@ from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.raw import retire_raw
 from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings
+from surveillance_core.status import JournalStatus
 
 PUBLISH_SECONDS = 0.5
 """Between two looks for what is due."""
-RETRY_SECONDS = 5.0
-"""Before what could not be published is tried again."""
+RETRY_SECONDS = 2.0
+"""Before what the disk would not have is tried again."""
 DISPOSE_RETRY_SECONDS = 30.0
 """Before segments that could not be archived are read once more."""
 DAY_NS = 86_400_000_000_000
 RETIRE_NS = 3_600_000_000_000
 """Between two looks for what the archive has kept long enough, on the receive clock."""
+_MISCONFIGURED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+)
+"""Errors that no waiting mends."""
 
 log = structlog.get_logger()
 
@@ -66,6 +75,8 @@ class RecordingState:
     recovered: Recovered | None = None
     publish_failures: int = 0
     publish_failing: bool = False
+    blocked: str = ""
+    """Why recording has not begun; empty where it has."""
 
 
 class Recording:
@@ -97,27 +108,33 @@ class Recording:
         self._engine = engine
         self._now_ns = now_ns
         self.sampling = sampling_of(settings, venue)
-        self._files = LocalSegments(journal_directory(settings, lake, venue, shard))
-        self._left = self._files.names()
+        self._wall_ns = wall_ns
+        directory = journal_directory(settings, lake, venue, shard)
+        self._files = LocalSegments(directory)
+        self._left: list[str] = []
         """Segments of earlier runs."""
-        first = next_position(self._files, wall_ns())
         table = settings.journal
+        self._reserve_bytes = int(table.reserve_mb * 1e6)
         self.journal = Journal(
             self._files,
             Header(
                 venue=venue,
                 shard=shard,
-                first=first,
-                run=first,
+                first=1,
+                run=1,
                 continues=False,
                 sampling=self.sampling,
             ),
             sync_seconds=table.sync_ms / 1e3,
             limit_bytes=int(table.memory_mb * 1e6),
-            reserve_bytes=int(table.reserve_mb * 1e6),
+            reserve_bytes=self._reserve_bytes,
         )
-        self.sink = JournaledEngine(engine, self.journal)
+        self._rows_limit = settings.storage.held_rows
+        self._back_pressure = BackPressure(self.journal, self._rows_limit)
+        self.sink = JournaledEngine(engine, self.journal, self._back_pressure)
         self.recorder = new_recorder(settings, lake, venue, shard)
+        root = None if "://" in lake.store.root else Path(lake.store.root)
+        self.watch = PressureWatch(venue.value, self._readings, root, directory)
         self._taken_to = self.journal.position
         """Position up to which everything the engine made has gone to the recorder."""
         self._segment_bytes = int(table.segment_mb * 1e6)
@@ -137,14 +154,55 @@ class Recording:
         self.state = RecordingState()
 
     async def prepare(self) -> None:
-        """Put away what stands half done in the lake, and begin the journal; call it first."""
-        await self.journal.set_reserve()
+        """Put away what stands half done in the lake, and begin the journal; call it first.
+
+        A disk that is full or fails is waited for.
+
+        Raises
+        ------
+        LakeError
+            If the journal's directory is not one that this process may use.
+        """
+        while True:
+            try:
+                await self._prepare()
+                break
+            except OSError as error:
+                if error.errno in _MISCONFIGURED:
+                    raise LakeError(
+                        f"the journal cannot be written: {error}. Name another journal.directory, "
+                        "or let this user write there."
+                    ) from error
+                self._wait_for_disk(error.strerror or str(error))
+            except LakeError as error:
+                self._wait_for_disk(str(error)[:300])
+            await asyncio.sleep(RETRY_SECONDS)
+        self.state.blocked = ""
+
+    def _wait_for_disk(self, cause: str) -> None:
+        if not self.state.blocked:
+            log.error(
+                "waiting_for_disk",
+                venue=self._venue.value,
+                cause=cause,
+                next_step=NEXT_STEP,
+            )
+        self.state.blocked = cause
+
+    async def _prepare(self) -> None:
+        await asyncio.to_thread(self._files.open)
+        left = await asyncio.to_thread(self._files.names)
+        first = await asyncio.to_thread(next_position, self._files, self._wall_ns())
+        begun_ns = await asyncio.to_thread(begun_first, self._files, left)
         now_ns = self._now_ns()
-        begun_ns = await asyncio.to_thread(begun_first, self._files, self._left)
         if begun_ns is not None:
             await asyncio.to_thread(
                 clear_unlisted, self._lake, self._venue, self._shard, begun_ns, now_ns
             )
+        await self.journal.set_reserve()
+        self._left = left
+        self.journal.number_from(first)
+        self._taken_to = self.journal.position
         self._begun_ns = now_ns
         self.sink.begin_segment(now_ns)
 
@@ -155,6 +213,31 @@ class Recording:
             group.create_task(self.recover())
             group.create_task(self._keep_publishing())
             group.create_task(self._tend_archive())
+            group.create_task(self.watch.run())
+
+    def status(self) -> JournalStatus:
+        """How the journal and the disk under it stand."""
+        journal, pressure = self.journal, self.watch.pressure
+        oldest_ns = journal.oldest_ns
+        return JournalStatus(
+            lag_seconds=0.0 if oldest_ns is None else max(0, self._now_ns() - oldest_ns) / 1e9,
+            waiting_bytes=journal.waiting_bytes,
+            on_reserve=journal.on_reserve,
+            failing=journal.failing is not None,
+            failures=journal.failures,
+            segments=len(journal.segments) + len(self._left) + len(self._unneeded),
+            blocked=self.state.blocked,
+            level=pressure.level.value,
+            causes=pressure.causes,
+            free_share=self.watch.free_share,
+            shedding=pressure.shedding,
+            sockets_paused=self._back_pressure.crowded,
+            pauses=self._back_pressure.pauses,
+        )
+
+    def unheard_since(self, now_ns: int) -> int | None:
+        """Since when no socket was read, once where connections are to be given up for it."""
+        return self._back_pressure.unheard_since(now_ns)
 
     def take(self, now_ns: int) -> Output:
         """Let time pass in the engine and have its rows recorded; the rest is returned."""
@@ -174,10 +257,20 @@ class Recording:
             self._segment_bucket = bucket
             self.sink.begin_segment(now_ns)
 
+    def _readings(self, free_share: float | None) -> Readings:
+        return Readings(
+            free_share=free_share,
+            on_reserve=self.journal.on_reserve,
+            failing=self.journal.failing,
+            rows_held=self.recorder.held,
+            rows_limit=self._rows_limit,
+        )
+
     def _record(self, now_ns: int) -> None:
         output = self._engine.drain()
         self.recorder.add(output.rows, now_ns // 1_000, self._taken_to)
         self._taken_to = self.journal.position
+        self._back_pressure.note(self.recorder.held, now_ns)
         self._aside.commands += output.commands
         self._aside.rejected += output.rejected
 
@@ -193,7 +286,7 @@ class Recording:
     async def publish_due(self) -> bool:
         """Publish the buckets that are due; whether any failed."""
         now_ns = self._now_ns()
-        if not self.recorder.has_due(now_ns // 1_000):
+        if not self.recorder.has_due(now_ns // 1_000) or not self._spares_the_reserve():
             return False
         self._turn(now_ns)
         position = self._taken_to = self.sink.mark(now_ns)
@@ -201,6 +294,13 @@ class Recording:
         # shielded: a stop must wait for the rows in the thread, not lose sight of them
         self._publishing = asyncio.ensure_future(self._publish(buckets, position))
         return self._count(await asyncio.shield(self._publishing))
+
+    def _spares_the_reserve(self) -> bool:
+        """Whether files may be written: what was set aside for the journal is not for them."""
+        if not self.journal.on_reserve:
+            return True
+        free = self.watch.lake_free
+        return self._reserve_bytes > 0 and (free is None or free >= 2 * self._reserve_bytes)
 
     async def _publish(self, buckets: list[Bucket], position: int) -> list[PublishFailure]:
         """Publish what was produced up to a mark, which has to be on disk before."""
@@ -298,6 +398,7 @@ class Recording:
                 await asyncio.sleep(RETRY_SECONDS)
         self.state.recovered = found
         self.state.recovering = False
+        self._left = []
         log.info(
             "journal_recovered",
             venue=self._venue.value,
@@ -316,6 +417,8 @@ class Recording:
 
     async def stop(self) -> Output:
         """Judge, cover and publish everything; what cannot be published stays in the journal."""
+        if not self._begun_ns:
+            return self._aside
         if self._publishing is not None and not self._publishing.done():
             self._count(await self._publishing)
         now_ns = self._now_ns()

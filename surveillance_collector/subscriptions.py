@@ -96,6 +96,11 @@ class Subscriptions:
             sentinels=table.sentinels,
         )
 
+    @property
+    def hot(self) -> Collection[str]:
+        """Assets that are read at the hot cadence."""
+        return self._hot.keys()
+
     async def apply(self, changes: Sequence[Change], watchlist: Watchlist) -> None:
         """Unsubscribe, then subscribe, so that there are never more assets than there may be."""
         async with self._changing:

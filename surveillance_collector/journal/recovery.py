@@ -28,6 +28,7 @@ from surveillance_collector.journal.records import (
     decode_doubt,
     decode_follow,
     decode_forget,
+    decode_shed,
     read_header,
 )
 from surveillance_collector.output import Output
@@ -315,6 +316,8 @@ class InputReplay:
         elif record.kind == Kind.FORGET:
             name = self._names.get(record.conn, "")
             engine.forget(name, decode_forget(record.payload), record.recv_ns)
+        elif record.kind == Kind.SHED:
+            engine.shed(decode_shed(record.payload), record.recv_ns)
         elif record.kind == Kind.DISCONNECT:
             told = decode_disconnect(record.payload)
             name = self._names[record.conn]

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Protocol
 
@@ -128,14 +129,20 @@ class LocalStore:
     def append_line(self, path: str, line: bytes) -> None:
         target = self._root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("ab") as file:
-            if file.tell() and not _ends_with_newline(target):
-                # a crash tore the last line: close it so that only that line is lost
-                file.write(b"\n")
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        self._make_last(target)
+        # nothing is buffered: a close would write again what could not be written
+        with target.open("ab", buffering=0) as file:
+            end = file.tell()
+            # a crash tore the last line: close it so that only that line is lost
+            torn = end and not _ends_with_newline(target)
+            try:
+                _write_all(file, b"\n" + line if torn else line)
+                os.fsync(file.fileno())
+                self._make_last(target)
+            except OSError:
+                # it may be there all the same, and whoever is told that it is not says it again
+                with suppress(OSError):
+                    file.truncate(end)
+                raise
 
     def read_bytes(self, path: str) -> bytes:
         return (self._root / path).read_bytes()
@@ -314,6 +321,10 @@ def _write_aside(root: Path, path: str, content: bytes) -> None:
     _fsync_file(target)
     for directory in (target.parent, root, root.parent):
         _fsync_dir(directory)
+def _write_all(file: RawIOBase, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) or 0 :]
 
 
 def _fsync_file(path: Path) -> None:
