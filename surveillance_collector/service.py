@@ -19,10 +19,10 @@ import structlog
 
 from surveillance_collector.backpressure import BACKPRESSURE
 from surveillance_collector.configured import new_engine
-from surveillance_collector.feed import ReceiveClock
 from surveillance_collector.health.readings import Course, read_venue
 from surveillance_collector.health.watch import HealthWatch
 from surveillance_collector.output import Output, Resync
+from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.recorder import RejectedFrames
 from surveillance_collector.recording import Recording
 from surveillance_collector.scheduling import FRESH_SECONDS, Scheduling

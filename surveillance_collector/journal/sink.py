@@ -21,7 +21,7 @@ from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands, R
 
 
 class JournaledEngine:
-    """Writes down each input before the engine has it; see ``feed.FeedSink``.
+    """Writes down each input before the engine has it; see ``feed_sink.FeedSink``.
 
     Time that passes is no input: it does nothing that the next input would not do.
     """

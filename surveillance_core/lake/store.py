@@ -321,6 +321,8 @@ def _write_aside(root: Path, path: str, content: bytes) -> None:
     _fsync_file(target)
     for directory in (target.parent, root, root.parent):
         _fsync_dir(directory)
+
+
 def _write_all(file: RawIOBase, content: bytes) -> None:
     view = memoryview(content)
     while view:
