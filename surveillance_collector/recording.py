@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,8 @@ import structlog
 
 from surveillance_collector.backpressure import BackPressure
 from surveillance_collector.configured import new_recorder, sampling_of
+from surveillance_collector.disposal import Disposal
 from surveillance_collector.engine import Engine
-from surveillance_collector.journal.archive import SegmentArchive
 from surveillance_collector.journal.files import LocalSegments
 from surveillance_collector.journal.records import Header
 from surveillance_collector.journal.recovery import Recovered
@@ -37,7 +37,6 @@ from surveillance_collector.restart import (
 from surveillance_core.lake.errors import LakeError
 from surveillance_core.lake.layout import journal_dir
 from surveillance_core.lake.publish import Lake
-from surveillance_core.lake.raw import retire_raw
 from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings
 from surveillance_core.status import JournalStatus
@@ -46,11 +45,6 @@ PUBLISH_SECONDS = 0.5
 """Between two looks for what is due."""
 RETRY_SECONDS = 2.0
 """Before what the disk would not have is tried again."""
-DISPOSE_RETRY_SECONDS = 30.0
-"""Before segments that could not be archived are read once more."""
-DAY_NS = 86_400_000_000_000
-RETIRE_NS = 3_600_000_000_000
-"""Between two looks for what the archive has kept long enough, on the receive clock."""
 _MISCONFIGURED = frozenset(
     {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 )
@@ -139,14 +133,7 @@ class Recording:
         """Position up to which everything the engine made has gone to the recorder."""
         self._segment_bytes = int(table.segment_mb * 1e6)
         self._segment_bucket = 0
-        self._keep_ns = int(settings.storage.raw.keep_days * DAY_NS)
-        self._archive = SegmentArchive(self._files, lake, venue, shard, keep=self._keep_ns > 0)
-        self._unneeded: list[str] = []
-        """Segments that could not be archived or removed yet."""
-        self._disposing = asyncio.Lock()
-        self._disposals: set[asyncio.Task[None]] = set()
-        self._retire_ns = 0
-        """When the archive is next to be looked through, on the receive clock."""
+        self.disposal = Disposal(settings, lake, venue, shard, self._files, now_ns)
         self._aside = Output()
         """What is for others than the recorder, until they ask."""
         self._begun_ns = 0
@@ -212,7 +199,7 @@ class Recording:
             group.create_task(self.journal.run())
             group.create_task(self.recover())
             group.create_task(self._keep_publishing())
-            group.create_task(self._tend_archive())
+            group.create_task(self.disposal.run())
             group.create_task(self.watch.run())
 
     def status(self) -> JournalStatus:
@@ -225,7 +212,7 @@ class Recording:
             on_reserve=journal.on_reserve,
             failing=journal.failing is not None,
             failures=journal.failures,
-            segments=len(journal.segments) + len(self._left) + len(self._unneeded),
+            segments=len(journal.segments) + len(self._left) + self.disposal.waiting,
             blocked=self.state.blocked,
             level=pressure.level.value,
             causes=pressure.causes,
@@ -321,56 +308,7 @@ class Recording:
         """Give up segments that nothing unpublished is in."""
         unpublished = self.recorder.unpublished_since
         published = self._taken_to if unpublished is None else unpublished
-        self._unneeded += await self.journal.retire(published)
-
-    # ── archive ──────────────────────────────────────────────────────────────────────────────
-
-    async def _tend_archive(self) -> None:
-        loop = asyncio.get_running_loop()
-        again = 0.0
-        while True:
-            await asyncio.sleep(PUBLISH_SECONDS)
-            if self._unneeded and loop.time() >= again:
-                await self._in_turn(self._dispose())
-                if self._unneeded:
-                    again = loop.time() + DISPOSE_RETRY_SECONDS
-            if self._keep_ns and self._now_ns() >= self._retire_ns:
-                await self._in_turn(self._retire())
-
-    async def _in_turn(self, work: Coroutine[None, None, None]) -> None:
-        """One after the other, and to the end even where whoever waits for it is cancelled."""
-
-        async def alone() -> None:
-            async with self._disposing:
-                await work
-
-        task = asyncio.create_task(alone())
-        self._disposals.add(task)
-        task.add_done_callback(self._disposals.discard)
-        await asyncio.shield(task)
-
-    async def _dispose(self) -> None:
-        """Archive and delete segments; where that fails they stay."""
-        names = list(self._unneeded)
-        left = await asyncio.to_thread(self._archive.put_away, names)
-        # others may have come meanwhile
-        self._unneeded = left + self._unneeded[len(names) :]
-
-    async def _retire(self) -> None:
-        """Delete what the archive has had for as long as it is to keep it."""
-        now_ns = self._now_ns()
-        self._retire_ns = now_ns + RETIRE_NS
-        before_us = (now_ns - self._keep_ns) // 1_000
-        try:
-            retired = await asyncio.to_thread(
-                retire_raw, self._lake, self._venue, self._shard, before_us
-            )
-        except (OSError, LakeError) as error:
-            # what is left is tried again in an hour
-            log.error("archive_not_retired", venue=self._venue.value, cause=str(error)[:300])
-            return
-        if retired:
-            log.info("archive_retired", venue=self._venue.value, files=len(retired))
+        self.disposal.add(await self.journal.retire(published))
 
     # ── recovery ─────────────────────────────────────────────────────────────────────────────
 
@@ -411,7 +349,7 @@ class Recording:
             missing=found.missing,
             without_checkpoint=found.without_checkpoint,
         )
-        self._unneeded += left
+        self.disposal.add(left)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
@@ -430,6 +368,6 @@ class Recording:
         self._count(await self._publish(self.recorder.everything(), position))
         names = await self.journal.close()
         if not self.recorder.held:
-            self._unneeded += names
-        await self._in_turn(self._dispose())
+            self.disposal.add(names)
+        await self.disposal.put_away()
         return self._aside

@@ -120,7 +120,8 @@ class LocalSegments:
         """Delete segments in their order, so that none is left behind a hole."""
         for name in sorted(names):
             (self._directory / name).unlink(missing_ok=True)
-        _sync_directory(self._directory)
+            # nothing else keeps a later name from going first
+            _sync_directory(self._directory)
 
     def allocate_reserve(self, size: int) -> None:
         """Set bytes of the disk aside in a file, which is made whole or not at all."""

@@ -47,7 +47,7 @@ from .archiving import (
     rows_by_table,
 )
 from .live import until
-from .worlds import SECOND, VENUE, sampled
+from .worlds import SECOND, VENUE, opened_segments, sampled
 
 KALSHI = Venue.KALSHI
 HOURS_48 = 48 * 3_600 * SECOND
@@ -87,7 +87,7 @@ async def test_each_file_tells_what_stands_when_it_begins(keeping: Settings, lak
             assert standing == lines[1 : 1 + len(standing)]
             assert files[number - 1][-1] == Passed(recv_ns=lines[0].recv_ns, standing=True)
     assert {entry.path.split("/")[3] for entry in entries} == {"hour=14", "hour=15"}
-    assert LocalSegments(Path(f"{lake.store.root}.state/journal-polymarket-0")).names() == []
+    assert opened_segments(Path(f"{lake.store.root}.state/journal-polymarket-0")).names() == []
 
 
 async def test_nothing_is_archived_where_nothing_is_to_be_kept(
@@ -95,7 +95,7 @@ async def test_nothing_is_archived_where_nothing_is_to_be_kept(
 ) -> None:
     await collect(quick(config, tmp_path / "lake", 0.0), lake, VENUE, eventful(VENUE))
     assert raw_entries(lake, VENUE) == []
-    assert LocalSegments(Path(f"{lake.store.root}.state/journal-polymarket-0")).names() == []
+    assert opened_segments(Path(f"{lake.store.root}.state/journal-polymarket-0")).names() == []
 
 
 async def test_who_reads_the_lake_bears_the_archive(keeping: Settings, lake: Lake) -> None:
@@ -143,7 +143,7 @@ def frames(first: int, last: int) -> list[bytes]:
 
 def written(directory: Path, **segments: list[bytes]) -> LocalSegments:
     """Segments by their names."""
-    files = LocalSegments(directory)
+    files = opened_segments(directory)
     for name, content in segments.items():
         (directory / _name(name)).write_bytes(b"".join(content))
     return files

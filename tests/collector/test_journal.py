@@ -33,7 +33,7 @@ from surveillance_collector.sampling import Sampling, Tier
 from surveillance_core.lake.layout import parse_segment_name
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 
-from .worlds import SECOND, VENUE, new_engine, recorded, sampled
+from .worlds import SECOND, VENUE, new_engine, opened_segments, recorded, sampled
 
 FIRST = 1_000
 Rows = list[tuple[str, int, Row]]
@@ -164,7 +164,7 @@ def inputs_in(files: LocalSegments) -> list[bytes]:
 
 
 async def test_what_is_synced_is_in_the_files_in_order(tmp_path: Path) -> None:
-    files = LocalSegments(tmp_path / "j")
+    files = opened_segments(tmp_path / "j")
     journal = journal_of(files)
     journal.begin_segment(1, [])
     payloads = [b"%d" % n for n in range(10)]
@@ -224,7 +224,7 @@ async def test_readers_of_sockets_wait_where_the_disk_does_not_take_it(tmp_path:
 
 
 async def test_segments_go_once_nothing_in_them_is_unpublished(tmp_path: Path) -> None:
-    files = LocalSegments(tmp_path / "j")
+    files = opened_segments(tmp_path / "j")
     journal = journal_of(files)
     for n in range(4):
         journal.begin_segment(n, [])
@@ -376,7 +376,7 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
 def test_nothing_synced_is_lost_and_nothing_published_is_made_twice(plan: Plan) -> None:
     sampling = sampled()
     with TemporaryDirectory() as directory:
-        files = LocalSegments(Path(directory) / "j")
+        files = opened_segments(Path(directory) / "j")
         lake = Lake(sampling.bucket_ns // 1_000)
         expected = asyncio.run(live(plan, files, lake, sampling))
         names = files.names()
@@ -392,7 +392,7 @@ def test_nothing_synced_is_lost_and_nothing_published_is_made_twice(plan: Plan) 
 
 def cut_history(directory: Path, segments: int = 4) -> tuple[LocalSegments, int]:
     """A journal of several segments with nothing published; and the frames in it."""
-    files = LocalSegments(directory)
+    files = opened_segments(directory)
     plan = Plan(1_000, 0, [], [250 * n for n in range(1, segments)], [], [], [])
     asyncio.run(live(plan, files, Lake(10_000_000), sampled()))
     return files, 1_000

@@ -26,7 +26,7 @@ from .conftest import MakeSettings
 from .live import busy_venue, collecting, judge, publish_world, until
 from .rotations import Rotation, group_of, limits_of
 from .test_journal import FailingFiles, journal_of
-from .worlds import SECOND, VENUE, lake_rows
+from .worlds import SECOND, VENUE, lake_rows, opened_segments
 
 # ── decisions ────────────────────────────────────────────────────────────────────────────────
 
@@ -102,7 +102,7 @@ def test_what_fails_is_named() -> None:
 
 
 async def test_sockets_wait_for_rows_as_they_do_for_the_journal(tmp_path: Path) -> None:
-    held = BackPressure(journal_of(LocalSegments(tmp_path / "j")), rows_limit=100)
+    held = BackPressure(journal_of(opened_segments(tmp_path / "j")), rows_limit=100)
     held.note(99, SECOND)
     assert not held.crowded
     held.note(100, 2 * SECOND)
@@ -120,7 +120,7 @@ async def test_sockets_wait_for_rows_as_they_do_for_the_journal(tmp_path: Path) 
 def test_a_connection_that_dies_of_a_pause_is_not_trusted_from_its_beginning_on(
     tmp_path: Path,
 ) -> None:
-    held = BackPressure(journal_of(LocalSegments(tmp_path / "j")), rows_limit=100)
+    held = BackPressure(journal_of(opened_segments(tmp_path / "j")), rows_limit=100)
     held.note(0, SECOND)
     held.note(100, 2 * SECOND)
     assert held.ending("closed_1006", None, 3 * SECOND) == ("closed_1006", None), "too short"

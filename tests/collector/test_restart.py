@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from surveillance_collector.journal.files import LocalSegments
 from surveillance_collector.recording import journal_directory
 from surveillance_core.lake.layout import damaged_segment_file
 from surveillance_core.lake.publish import Lake
@@ -19,7 +18,7 @@ from tests.faults.journaled import (
     short_history,
 )
 
-from .worlds import SECOND, START_NS, VENUE
+from .worlds import SECOND, START_NS, VENUE, opened_segments
 
 
 async def test_rows_of_a_new_run_do_not_pass_for_those_of_the_run_before_it(
@@ -90,7 +89,7 @@ async def test_what_could_not_be_read_of_a_journal_is_kept_beside_the_lake(
     await driven(first, short_history(16, 250), "c1", clock, range(16))
     await first.journal.close()
     directory = journal_directory(settings, lake, VENUE, "0")
-    files = LocalSegments(directory)
+    files = opened_segments(directory)
     names = files.names()
     for place, name in zip((600, 3), names, strict=True):
         content = bytearray(files.read(name))

@@ -25,7 +25,7 @@ from surveillance_collector.sampling import Sampling
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.schemas import COVERAGE, Table
 from surveillance_core.settings import Settings
-from tests.collector.worlds import SECOND, START_NS, VENUE
+from tests.collector.worlds import SECOND, START_NS, VENUE, opened_segments
 
 from .journaled import Inputs, Rows, begin, counted, opened, settings_of, short_history
 from .matrix import Trial
@@ -124,7 +124,7 @@ async def _written(root: Path) -> SoundJournal:
         made |= _made(settings, recording.sampling, inputs)
         received |= {inputs.first + n: record.recv_ns for n, record in enumerate(inputs.records)}
         now += SECOND
-    files = LocalSegments(journal_directory(settings, lake, VENUE, "0"))
+    files = opened_segments(journal_directory(settings, lake, VENUE, "0"))
     segments = tuple(_sound(files.read(name), name) for name in files.names())
     return SoundJournal(settings, segments, made, received, now)
 

@@ -22,7 +22,7 @@ from surveillance_collector.recording import journal_directory
 from surveillance_core.lake.layout import parse_segment_name
 from surveillance_core.lake.publish import Lake
 from surveillance_core.settings import Settings
-from tests.collector.worlds import VENUE
+from tests.collector.worlds import VENUE, opened_segments
 from tests.faults import recording_child
 from tests.faults.recording_child import BUCKET_S, CADENCE_MS, SYNC_MS, Acknowledged
 
@@ -157,7 +157,7 @@ async def test_what_was_acknowledged_before_the_power_went_is_there_once(
             lake = Lake(settings.data_dir, "simulated")
             for number in range(first, min(first + A_LAKE, trial.quantity)):
                 told, cut_ns = _recorded_until_cut(processes, disk, chance.uniform(0.0, 1.2))
-                lasting = LocalSegments(journal_directory(settings, lake, VENUE, SHARD))
+                lasting = opened_segments(journal_directory(settings, lake, VENUE, SHARD))
                 last = _last_on_disk(lasting, told.first)
                 kept = told.records[: last - told.first + 1]
                 expected += rows_of(settings, sampling_of(settings, VENUE), kept)
