@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from surveillance_collector import recording
+from surveillance_collector import disposal
 from surveillance_collector.journal.archive import SegmentArchive
 from surveillance_collector.journal.files import LocalSegments
 from surveillance_collector.journal.records import (
@@ -262,8 +262,8 @@ async def test_what_is_older_than_it_is_kept_goes_once_an_hour(
         looks.append(before_us)
         return retire_raw(lake, venue, shard, before_us)
 
-    monkeypatch.setattr(recording, "retire_raw", looking)
-    monkeypatch.setattr(recording, "PUBLISH_SECONDS", 0.01)
+    monkeypatch.setattr(disposal, "retire_raw", looking)
+    monkeypatch.setattr(disposal, "LOOK_SECONDS", 0.01)
     collecting = Collecting(keeping, lake, VENUE)
     collecting.now_ns = (entries[2].last_us or 0) * 1_000 + 24 * 3_600 * SECOND
     await collecting.recording.prepare()

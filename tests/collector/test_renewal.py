@@ -11,6 +11,7 @@ from surveillance_collector.feed import Feed, ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.renewal import take_over
 from surveillance_collector.sampling import Tier
+from surveillance_collector.silence import Silence
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.schemas import SNAPSHOTS
 from surveillance_core.venues.protocols import AssetTerms
@@ -111,7 +112,8 @@ async def test_what_is_on_its_way_to_the_old_connection_is_waited_for() -> None:
     def feed_at(port: int) -> Feed:
         return Feed(
             "polymarket-0", f"ws://127.0.0.1:{port}", sink, ReceiveClock(),
-            handshake=lambda wall_ms: {}, ping=None, stall_seconds=60.0,
+            handshake=lambda wall_ms: {}, ping=None, silence=Silence(60.0),
+                half_open_seconds=30.0,
             reconnect_max_seconds=60.0, budget=HandshakeBudget(0.0, 0.0),
         )  # fmt: skip
 

@@ -100,6 +100,7 @@ async def test_what_could_not_be_read_of_a_journal_is_kept_beside_the_lake(
     second, _ = opened(settings, lake, clock, clock.wall_ns)
     await second.prepare()
     await second.recover()
+    await second.disposal.put_away()
     assert second.state.recovered is not None
     assert sorted(second.state.recovered.damaged) == names
     assert not set(files.names()) & set(names)

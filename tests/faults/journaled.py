@@ -114,7 +114,11 @@ def opened(
     recording = Recording(settings, lake, VENUE, SHARD, engine, now_ns=now_ns, wall_ns=wall_ns)
     journal = recording.journal
     inputs = Inputs(journal.position + 1)
-    append = journal.append
+    append, number_from = journal.append, journal.number_from
+
+    def numbered_from(first: int) -> None:
+        inputs.first = first
+        number_from(first)
 
     def tapped(kind: Kind, recv_ns: int, conn: int, payload: bytes) -> int:
         inputs.records.append(Record(kind, recv_ns, conn, payload))
@@ -128,6 +132,7 @@ def opened(
             inputs.records.append(Record(Kind.FRAME, recv_ns, conn, payload))
         append_frames(conn, frames)
 
+    journal.number_from = numbered_from
     journal.append = tapped
     journal.append_frames = tapped_frames
     return recording, inputs
