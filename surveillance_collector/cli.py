@@ -40,6 +40,7 @@ from surveillance_core.command_line import (
     print_json,
     reporting_failures,
     settings_from,
+    show_examples,
     start_logging,
 )
 from surveillance_core.lake.manifest import manifest_days
@@ -365,6 +366,9 @@ def _show_reparse(report: ReparseReport) -> None:
     console.print(table)
     for line in report.damaged:
         console.print(f"  {line}", markup=False)
+
+
+show_examples(app)
 
 
 def main() -> None:

@@ -9,96 +9,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import Protocol
 
 import structlog
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed
 
-from surveillance_collector.handshakes import Connect, advice_after, ending_of, miss_a_dead_peer
+from surveillance_collector.dialling import Dialling
+from surveillance_collector.feed_sink import FeedSink
+from surveillance_collector.feed_state import FeedState
+from surveillance_collector.handshakes import miss_a_dead_peer
+from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.reconnection import Backoff, Ending, HandshakeBudget, Temper
 from surveillance_collector.sampling import Tier
+from surveillance_collector.sending import Sending, ping_until_gone
 from surveillance_collector.silence import Silence
 from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
 from surveillance_core.venues.registry import HandshakeHeaders
 
-MAX_FRAME_BYTES = 64 * 1024 * 1024
-"""Polymarket's initial dump of 400 assets is one frame of several MB (reference polymarket.md 3.2);
-Kalshi's messages may have 64 MiB (kalshi.md 3)."""
-
-PING_SECONDS = 10.0
-"""Between two pings; less where a peer that is gone has to be missed sooner."""
-SEND_SECONDS = 10.0
-"""A peer that takes no commands for this long is given up."""
 HEALTHY_SECONDS = 10.0
 """A connection that has brought data for this long owes nothing to the failures before it."""
 LATE_SECONDS = 0.05
 """What a loop that was held up gets to read what has come meanwhile."""
 STALLED, HALF_OPEN = "stalled", "half_open"
-_PONG_SHARE = 0.6
-"""Of the time in which a peer that is gone has to be missed, what the answer to a ping may take."""
 CATCH_UP_SECONDS = 1.0
-_CLOSE_SECONDS = 2.0
 _TOO_BIG = 1009
 
 log = structlog.get_logger()
 
-# at its debug level the library logs the headers of handshakes, which may be signed
-_library_log = logging.getLogger("surveillance_collector.websocket")
-_library_log.setLevel(logging.WARNING)
 
-
-class ReceiveClock:
-    """Nanoseconds since the epoch that never go back, each in a microsecond of its own.
-
-    Microseconds name the files: parts of a bucket must differ in them even while the wall's clock,
-    having been set back, is behind.
-    """
-
-    def __init__(self, source: Callable[[], int] = time.time_ns) -> None:
-        self._source = source
-        self._last = 0
-
-    def now_ns(self) -> int:
-        """The time, at least one microsecond after the last one given."""
-        self._last = max(self._source(), self._last + 1_000)
-        return self._last
-
-
-class FeedSink(Protocol):
-    """Who takes what a connection brings; the engine, in the collector."""
-
-    def connect(self, conn: str, recv_ns: int) -> ConnectionCommands: ...
-
-    def follow(self, conn: str, assets: Sequence[AssetTerms], tier: Tier, recv_ns: int) -> None: ...
-
-    def forget(self, conn: str, asset_ids: Sequence[str], recv_ns: int) -> None: ...
-
-    def take(self, conn: str, frame: bytes | str, recv_ns: int) -> None: ...
-
-    def apply_taken(self) -> None: ...
-
-    @property
-    def crowded(self) -> bool: ...
-
-    async def room(self) -> None: ...
-
-    def disconnect(
-        self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None
-    ) -> None: ...
-
-    def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None: ...
-
-
-class Feed:
+class Feed(FeedState):
     """Keeps one connection up for a set of assets until cancelled.
 
     Parameters
@@ -147,31 +92,17 @@ class Feed:
         on_silent: Callable[[str], bool] = lambda conn: False,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self.name = name
-        self._url = url
+        super().__init__(name, silence, numbers if numbers is not None else count(1))
         self._sink = sink
         self._clock = clock
-        self._handshake = handshake
+        self._dialling = Dialling(name, url, handshake, budget, wall_ms)
         self._ping = ping
-        self._wall_ms = wall_ms
-        self.silence = silence
         self._half_open_seconds = half_open_seconds
         self._on_silent = on_silent
         self._backoff = Backoff(reconnect_max_seconds, random.uniform)
-        self._budget = budget
-        self._assets: dict[str, tuple[AssetTerms, Tier]] = {}
         self._wanted = asyncio.Event()
-        self._socket: ClientConnection | None = None
         self._commands: ConnectionCommands | None = None
-        self._sending = asyncio.Lock()
-        self._announces = False
-        self._conn = ""
-        self._draining: asyncio.Task[None] | None = None
-        """Reads what nobody wants any more, until the connection has closed."""
-        self.numbers = numbers if numbers is not None else count(1)
-        self._last_data_ns = 0
-        self._heard = 0.0
-        """When data last came, on the clock that silence is measured by; 0 before any has."""
+        self._sending = Sending()
         self._verdict: tuple[str, int] | None = None
         """Why the open connection is given up, and since when nothing of it is believed."""
         self._held_up = False
@@ -181,77 +112,14 @@ class Feed:
         self._failure: Exception | None = None
         """What went wrong in applying it: a failure of our own."""
         self._answers: set[asyncio.Task[None]] = set()
-        self._listened: AssetTerms | None = None
-        self._listened_name = b""
-        self.listened_at = 0.0
-        """When the asset that is only listened to last was, on ``time.monotonic``."""
-        self.listened_ns = 0
-        self.ping_seconds: float | None = None
-        """What the last answered ping took, there and back."""
-        self.endings: Counter[str] = Counter()
-        """Connections and attempts that ended, by cause."""
-        self.refused = False
-        """Whether the venue refused the last attempt, which coming back does not mend."""
-
-    @property
-    def reconnects(self) -> int:
-        """Connections and attempts that ended."""
-        return self.endings.total()
-
-    @property
-    def connected(self) -> bool:
-        """Whether a socket is open."""
-        return self._socket is not None
-
-    @property
-    def announces(self) -> bool:
-        """Whether the connection also hears what the venue announces of every market."""
-        return self._announces
-
-    @property
-    def conn(self) -> str:
-        """The open connection's id, empty while there is none."""
-        return self._conn
-
-    @property
-    def held(self) -> dict[Tier, list[AssetTerms]]:
-        """The assets by how often they are read."""
-        return {
-            tier: [terms for terms, own in self._assets.values() if own is tier]
-            for tier in dict.fromkeys(tier for _, tier in self._assets.values())
-        }
-
-    @property
-    def assets(self) -> int:
-        """Assets this connection holds."""
-        return len(self._assets)
-
-    @property
-    def heard(self) -> float | None:
-        """When data last came, on ``time.monotonic``; None before any has."""
-        return self._heard or None
-
-    @property
-    def heard_ns(self) -> int:
-        """When data last came on the open connection, or it opened, on the receive clock."""
-        return self._last_data_ns
-
-    @property
-    def listened(self) -> AssetTerms | None:
-        """The asset that is subscribed only to hear that something comes."""
-        return self._listened
-
-    def holds(self, asset_id: str) -> bool:
-        """Whether the asset is one of this connection's own."""
-        return asset_id in self._assets
 
     async def run(self) -> None:
         """Hold the connection until cancelled; every failure is a reason to come back."""
         while True:
             await self._wanted.wait()
-            await self._turn()
+            await self._dialling.turn()
             try:
-                ending = await self._attempt_once()
+                ending = await self._dialling.attempt(self._hold)
             except BaseException as error:
                 stopped = isinstance(error, asyncio.CancelledError)
                 self._stop_hearing("stopped" if stopped else "failed")
@@ -264,45 +132,6 @@ class Feed:
                 "feed_reconnecting", conn=self.name, cause=ending.cause, seconds=round(wait, 3)
             )
             await asyncio.sleep(wait)
-
-    async def _turn(self) -> None:
-        """Wait until the venue may be asked for a connection."""
-        while (wait := self._budget.wait_seconds(time.monotonic())) > 0:  # noqa: ASYNC110  # a time
-            await asyncio.sleep(wait)
-        self._budget.take(time.monotonic())
-
-    async def _attempt_once(self) -> Ending:
-        try:
-            async with Connect(
-                self._url,
-                # signed anew for each attempt: a signature is good for seconds
-                additional_headers=self._handshake(self._wall_ms()),
-                logger=_library_log,
-                compression=None,
-                proxy=None,
-                max_size=MAX_FRAME_BYTES,
-                # pings are sent from here, where the time of the last data is known
-                ping_interval=None,
-                close_timeout=_CLOSE_SECONDS,
-            ) as socket:
-                self._budget.succeeded()
-                try:
-                    return await self._hold(socket)
-                finally:
-                    # what still comes would fill the buffer, behind which the peer's answer to
-                    # the close waits until the handshake is given up
-                    self._draining = asyncio.create_task(_drain(socket))
-        except InvalidStatus as refusal:
-            ending, advice = ending_of(refusal), advice_after(refusal, self._wall_ms())
-            log.warning("handshake_refused", conn=self.name, cause=ending.cause, **advice)
-        except (OSError, WebSocketException, TimeoutError) as error:
-            ending = Ending(f"connection_{type(error).__name__}".lower())
-            log.warning(
-                "feed_failed", conn=self.name, address=self._url, cause=ending.cause,
-                error=str(error)[:200],
-            )  # fmt: skip
-        self._budget.failed(time.monotonic(), ending.retry_after)
-        return ending
 
     async def add(self, assets: Sequence[AssetTerms], tier: Tier) -> None:
         """Subscribe more assets, now or when the connection next opens."""
@@ -430,7 +259,7 @@ class Feed:
         try:
             while not reader.done():
                 if await self._fell_silent(reader):
-                    if self._on_silent(self._conn):
+                    if self._verdict is None and self._on_silent(self._conn):
                         continue
                     self.give_up(STALLED, self._last_data_ns)
                     break
@@ -448,7 +277,7 @@ class Feed:
         """Wait until data has stayed away for too long; False where the connection ended first."""
         while not reader.done():
             left = self.silence.left(time.monotonic())
-            if left <= 0.0 and not self._held_up:
+            if left <= 0.0 and not (self._held_up and self._verdict is None):
                 # what came while the loop was held up has still to be read
                 await asyncio.wait({reader}, timeout=LATE_SECONDS)
                 if self.silence.left(time.monotonic()) <= 0.0:
@@ -512,25 +341,20 @@ class Feed:
             return Ending(f"closed_{code}", close_code=code)
 
     async def _keep_alive(self, socket: ClientConnection) -> None:
-        """Ping, and give up a peer that neither answers nor sends anything else meanwhile."""
-        patience = _PONG_SHARE * self._half_open_seconds
-        while True:
-            await asyncio.sleep(min(PING_SECONDS, self._half_open_seconds / 3))
-            sent = time.monotonic()
-            try:
-                async with asyncio.timeout(patience):
-                    pong = await socket.ping()
-                    if self._ping is not None:
-                        await socket.send(self._ping)
-                    self.ping_seconds = await pong
-            except TimeoutError:
-                # an answer may stand behind megabytes of data on a slow line
-                if self._heard < sent and not self._held_up:
-                    log.warning("peer_gone", conn=self._conn, seconds=self._half_open_seconds)
-                    self.give_up(HALF_OPEN, self._last_data_ns)
-                    return
-            except ConnectionClosed:
-                return
+        """Ping, and give up a peer that is gone."""
+
+        def answered(seconds: float) -> None:
+            self.ping_seconds = seconds
+
+        def lives(sent: float) -> bool:
+            # an answer may stand behind megabytes of data on a slow line
+            return self._heard >= sent or self._held_up
+
+        if await ping_until_gone(
+            socket, self._ping, self._half_open_seconds, answered=answered, lives=lives
+        ):
+            log.warning("peer_gone", conn=self._conn, seconds=self._half_open_seconds)
+            self.give_up(HALF_OPEN, self._last_data_ns)
 
     def _end_with(self, socket: ClientConnection, keep_alive: asyncio.Task[None]) -> None:
         """A connection that nothing keeps alive any more is replaced by one that is."""
@@ -539,23 +363,5 @@ class Feed:
             socket.transport.abort()
 
     async def _send_all(self, frames: Iterable[str]) -> None:
-        """Send frames in the order of the calls; a peer that does not take them is given up."""
-        socket = self._socket
-        if socket is None:
-            return
-        async with self._sending:
-            try:
-                async with asyncio.timeout(SEND_SECONDS):
-                    for frame in frames:
-                        await socket.send(frame)
-            except ConnectionClosed:
-                log.info("feed_send_after_close", conn=self._conn)
-            except TimeoutError:
-                log.warning("feed_send_stuck", conn=self._conn)
-                socket.transport.abort()
-
-
-async def _drain(socket: ClientConnection) -> None:
-    with contextlib.suppress(ConnectionClosed):
-        while True:
-            await socket.recv(decode=False)
+        if self._socket is not None:
+            await self._sending.send_all(self._socket, self._conn, frames)

@@ -12,9 +12,11 @@ from typing import Protocol
 
 import structlog
 
-from surveillance_collector.feed import Feed, FeedSink, ReceiveClock
+from surveillance_collector.feed import Feed
+from surveillance_collector.feed_sink import FeedSink
 from surveillance_collector.following import Followed
 from surveillance_collector.holdings import Change, Subscribe, Unsubscribe
+from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.renewal import take_over
 from surveillance_collector.sampling import Tier
@@ -95,6 +97,11 @@ class Subscriptions:
             choose_seconds=table.stall_seconds,
             sentinels=table.sentinels,
         )
+
+    @property
+    def hot(self) -> Collection[str]:
+        """Assets that are read at the hot cadence."""
+        return self._hot.keys()
 
     async def apply(self, changes: Sequence[Change], watchlist: Watchlist) -> None:
         """Unsubscribe, then subscribe, so that there are never more assets than there may be."""

@@ -174,6 +174,7 @@ class StorageSettings(_Table):
     flush_seconds: float = Field(default=5.0, ge=0.0)
     bucket_minutes: float = Field(default=5.0, gt=0.0, le=60.0)
     heartbeat_seconds: float = Field(default=60.0, gt=0.0)
+    held_rows: int = Field(default=1_000_000, ge=1)
     raw: RawSettings = RawSettings()
     s3_endpoint_url: str = ""
     s3_region: str = "us-east-1"

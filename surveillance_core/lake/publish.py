@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -323,7 +323,9 @@ def publishing(store: Store, path: str, suffix: str = "", writer: str = "") -> G
         raise PublishError(f"{store.root}/{path}: {error}") from error
     finally:
         if staged is not None:
-            staged.unlink(missing_ok=True)
+            # what cannot be removed now is by the writer's successor: clear_staging
+            with suppress(OSError):
+                staged.unlink(missing_ok=True)
 
 
 def _now_us() -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from surveillance_collector import recording
+from surveillance_collector import disposal
 from surveillance_collector.journal.archive import SegmentArchive
 from surveillance_collector.journal.files import LocalSegments
 from surveillance_collector.journal.records import (
@@ -47,7 +47,7 @@ from .archiving import (
     rows_by_table,
 )
 from .live import until
-from .worlds import SECOND, VENUE, sampled
+from .worlds import SECOND, VENUE, opened_segments, sampled
 
 KALSHI = Venue.KALSHI
 HOURS_48 = 48 * 3_600 * SECOND
@@ -87,7 +87,7 @@ async def test_each_file_tells_what_stands_when_it_begins(keeping: Settings, lak
             assert standing == lines[1 : 1 + len(standing)]
             assert files[number - 1][-1] == Passed(recv_ns=lines[0].recv_ns, standing=True)
     assert {entry.path.split("/")[3] for entry in entries} == {"hour=14", "hour=15"}
-    assert LocalSegments(Path(f"{lake.store.root}.state/journal-polymarket-0")).names() == []
+    assert opened_segments(Path(f"{lake.store.root}.state/journal-polymarket-0")).names() == []
 
 
 async def test_nothing_is_archived_where_nothing_is_to_be_kept(
@@ -95,7 +95,7 @@ async def test_nothing_is_archived_where_nothing_is_to_be_kept(
 ) -> None:
     await collect(quick(config, tmp_path / "lake", 0.0), lake, VENUE, eventful(VENUE))
     assert raw_entries(lake, VENUE) == []
-    assert LocalSegments(Path(f"{lake.store.root}.state/journal-polymarket-0")).names() == []
+    assert opened_segments(Path(f"{lake.store.root}.state/journal-polymarket-0")).names() == []
 
 
 async def test_who_reads_the_lake_bears_the_archive(keeping: Settings, lake: Lake) -> None:
@@ -143,7 +143,7 @@ def frames(first: int, last: int) -> list[bytes]:
 
 def written(directory: Path, **segments: list[bytes]) -> LocalSegments:
     """Segments by their names."""
-    files = LocalSegments(directory)
+    files = opened_segments(directory)
     for name, content in segments.items():
         (directory / _name(name)).write_bytes(b"".join(content))
     return files
@@ -262,8 +262,8 @@ async def test_what_is_older_than_it_is_kept_goes_once_an_hour(
         looks.append(before_us)
         return retire_raw(lake, venue, shard, before_us)
 
-    monkeypatch.setattr(recording, "retire_raw", looking)
-    monkeypatch.setattr(recording, "PUBLISH_SECONDS", 0.01)
+    monkeypatch.setattr(disposal, "retire_raw", looking)
+    monkeypatch.setattr(disposal, "LOOK_SECONDS", 0.01)
     collecting = Collecting(keeping, lake, VENUE)
     collecting.now_ns = (entries[2].last_us or 0) * 1_000 + 24 * 3_600 * SECOND
     await collecting.recording.prepare()

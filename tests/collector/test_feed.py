@@ -19,8 +19,10 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from surveillance_collector import feed as feed_module
-from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector import dialling
+from surveillance_collector import sending as sending_module
+from surveillance_collector.feed import Feed
+from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier
 from surveillance_collector.silence import Silence
@@ -243,7 +245,7 @@ async def test_silence_is_a_stall_and_dated_from_the_last_frame() -> None:
 
 
 async def test_answers_to_pings_do_not_hide_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(sending_module, "PING_SECONDS", 0.05)
     sink = Sink()
     async with busy_venue() as venue:
         feed, terms = _feed(sink, venue.ws_url, stall_seconds=0.4), _terms(venue)
@@ -375,12 +377,12 @@ async def test_a_stop_does_not_wait_behind_what_still_comes() -> None:
         async with _running(feed):
             await until(lambda: len(sink.frames) > 200, "a flood")
             began = loop.time()
-    assert loop.time() - began < feed_module._CLOSE_SECONDS / 2
+    assert loop.time() - began < dialling._CLOSE_SECONDS / 2
     assert sink.causes == [("stopped", None)]
 
 
 async def test_a_peer_that_takes_no_commands_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(sending_module, "SEND_SECONDS", 0.05)
     sink, aborted = Sink(), asyncio.Event()
     connected: list[ClientConnection] = []
 

@@ -23,7 +23,8 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from surveillance_collector.cli import app
-from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.feed import Feed
+from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier
 from surveillance_collector.service import VenueCollector, collect

@@ -130,7 +130,7 @@ async def test_a_run_that_broke_off_ends_as_its_recovery_ended_it(
     second = Collecting(keeping, lake, venue)
     second.now_ns = first.now_ns + 2 * SECOND
     await second.recording.prepare()
-    await second.recording._recover()
+    await second.recording.recover()
     terms, frames = history(venue)
     begun_ns = second.now_ns
     await second.follow(

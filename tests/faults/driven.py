@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 import polars as pl
 
-from surveillance_collector.feed import ReceiveClock
+from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.recorder import Recorder
 from surveillance_collector.sampling import Tier
 from surveillance_core.lake.layout import parse_hour

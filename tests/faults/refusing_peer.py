@@ -10,12 +10,14 @@ from http import HTTPStatus
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.feed import Feed
+from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier
 from surveillance_collector.silence import Silence
+from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.registry import adapter_of
-from tests.collector.worlds import VENUE, OneMarket, new_engine
+from tests.collector.worlds import VENUE, OneMarket, UnjournaledEngine, sampled
 
 Answer = tuple[int, Mapping[str, str]]
 """A status and headers; 101 accepts."""
@@ -63,7 +65,8 @@ async def asked_by_feeds(
     peer: RefusingPeer, feeds: int, *, most_seconds: float = 30.0
 ) -> AsyncGenerator[Sequence[Feed]]:
     """Serve the peer, and have so many connections of one venue ask for it."""
-    budget, clock, engine = HandshakeBudget(), ReceiveClock(), new_engine()
+    budget, clock = HandshakeBudget(), ReceiveClock()
+    engine = UnjournaledEngine(lambda reader: PolymarketChannel(reader), sampled())
     server = await serve(
         peer.serve, "127.0.0.1", 0, process_request=peer.check, close_timeout=0.5,
         ping_interval=None,

@@ -12,7 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from surveillance_collector import reconnection
-from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.feed import Feed
+from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.reconnection import REFUSED_MOST_TIMES, REFUSED_TIMES, HandshakeBudget
 from surveillance_collector.sampling import Tier as ReadTier
 from surveillance_collector.silence import Silence

@@ -21,8 +21,10 @@ import pytest
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection, serve
 
+from surveillance_collector import dialling, sending
 from surveillance_collector import feed as feed_module
-from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.feed import Feed
+from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier as ReadTier
 from surveillance_collector.silence import Silence
@@ -126,7 +128,8 @@ def _watch_feed(
         loop = runner.get_loop()
         assert isinstance(loop, _Resolving)
         loop.way = way
-        monkeypatch.setattr(feed_module, "time", clock_of(loop))
+        for module in (dialling, feed_module, sending):
+            monkeypatch.setattr(module, "time", clock_of(loop))
         return runner.run(watch())
 
 

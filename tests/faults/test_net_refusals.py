@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from surveillance_collector import dialling, sending
 from surveillance_collector import feed as feed_module
 from surveillance_core.venues.rest import RETRY_AFTER_LIMIT, RestClient, VenueError
 
@@ -37,7 +38,8 @@ def _in_virtual_time(
     monkeypatch: pytest.MonkeyPatch, test: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        monkeypatch.setattr(feed_module, "time", clock_of(runner.get_loop()))
+        for module in (dialling, feed_module, sending):
+            monkeypatch.setattr(module, "time", clock_of(runner.get_loop()))
         runner.run(test())
 
 

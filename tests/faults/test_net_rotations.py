@@ -11,7 +11,7 @@ from time import monotonic, time_ns
 
 import pytest
 
-from surveillance_collector.engine import Engine
+from surveillance_collector.journal.sink import JournaledEngine
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.service import VenueCollector
 from surveillance_core.lake.publish import Lake
@@ -56,13 +56,13 @@ class FrameLog:
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Note what any collector takes from now on."""
-        take = Engine.take
+        take = JournaledEngine.take
 
-        def note(engine: Engine, conn: str, frame: bytes | str, recv_ns: int) -> None:
+        def note(engine: JournaledEngine, conn: str, frame: bytes | str, recv_ns: int) -> None:
             self.taken.add(_digest(frame))
             take(engine, conn, frame, recv_ns)
 
-        monkeypatch.setattr(Engine, "take", note)
+        monkeypatch.setattr(JournaledEngine, "take", note)
 
 
 def _digest(frame: str | bytes) -> int:

@@ -10,7 +10,8 @@ from random import Random
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from surveillance_collector.feed import Feed, ReceiveClock
+from surveillance_collector.feed import Feed
+from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.reconnection import HandshakeBudget
 from surveillance_collector.sampling import Tier as ReadTier
 from surveillance_collector.silence import Silence
