@@ -34,6 +34,8 @@ class Kind(StrEnum):
     """The venue cannot be reached: nothing comes through and nothing ends."""
     KILL = "kill"
     """SIGKILL, and a restart."""
+    DISK = "disk"
+    """No page is left on the disk, the journal's reserve apart."""
     SURPRISE = "surprise"
     """Frames are spelled in a way that nobody knows yet."""
 
@@ -49,7 +51,8 @@ class Surprise(StrEnum):
 
 
 DAY: Final = {
-    Kind.STALL: 24, Kind.DROP: 12, Kind.REFUSED: 3, Kind.HOLE: 3, Kind.KILL: 24, Kind.SURPRISE: 5,
+    Kind.STALL: 24, Kind.DROP: 12, Kind.REFUSED: 3, Kind.HOLE: 3, Kind.KILL: 24, Kind.DISK: 2,
+    Kind.SURPRISE: 5,
 }  # fmt: skip
 """How often each is done in a day."""
 
@@ -100,7 +103,7 @@ def plan_soak(seed: int, hours: float) -> Plan:
     --------
     >>> day = plan_soak(1, 24.0)
     >>> len(day.faults), day.faults == plan_soak(1, 24.0).faults
-    (71, True)
+    (73, True)
     """
     chance = Random(f"soak:{seed}")
     counts = {kind: max(1, round(count * hours / 24)) for kind, count in DAY.items()}
@@ -124,6 +127,9 @@ def _drawn(kind: Kind, at_s: float, chance: Random, surprises: list[Surprise]) -
     match kind:
         case Kind.STALL:
             return Fault(kind, at_s, chance.uniform(1.6, 2.4))
+        case Kind.DISK:
+            # shorter than it takes until anything is given up
+            return Fault(kind, at_s, chance.uniform(1.5, 2.5))
         case Kind.REFUSED | Kind.HOLE:
             return Fault(kind, at_s, chance.uniform(1.2, 2.2))
         case Kind.DROP:

@@ -22,6 +22,7 @@ from tests.collector.live import until
 from tests.collector.worlds import VENUE
 
 from .gate import Way
+from .mounted import filled
 from .soak import SPEED, Fault, Kind, Plan, Surprise
 from .soak_venue import SPOILED, SoakVenue
 
@@ -62,7 +63,7 @@ SETTINGS: Final[dict[str, object]] = {
         "flush_seconds": 0.0,
         "heartbeat_seconds": HEARTBEAT_S,
     },
-    "journal": {"sync_ms": SYNC_MS, "reserve_mb": 1},
+    "journal": {"sync_ms": SYNC_MS, "reserve_mb": 4},
     "universe": {"poll_seconds": 0.2},
     "health": {"port": 0, "least_free_gib": 0.0},
 }
@@ -100,6 +101,8 @@ class Day:
     root: Path
     plan: Plan
     venue: SoakVenue
+    disk: Path | None = None
+    """A small file system for the lake and the journal, where there is one; then it can be full."""
     injected: list[Injected] = field(default_factory=list[Injected])
     samples: list[Sample] = field(default_factory=list[Sample])
     universes: dict[date, set[str]] = field(default_factory=dict[date, set[str]])
@@ -107,7 +110,7 @@ class Day:
     ended_ns: int = 0
 
     def __post_init__(self) -> None:
-        self.lake = Lake(str(self.root / "lake"), "simulated")
+        self.lake = Lake(str((self.disk or self.root) / "lake"), "simulated")
         self.log = self.root / "collector.log"
         self.config = self.root / "empty.toml"
         self.config.touch()
@@ -115,6 +118,7 @@ class Day:
         tree = {**SETTINGS, "data_dir": self.lake.store.root, "mock": mock}
         self.environment = os.environ | dict(variables(tree))
         self._started = 0.0
+        self._publishing = asyncio.Lock()
 
     # ── the collector ────────────────────────────────────────────────────────────────────────
 
@@ -159,7 +163,8 @@ class Day:
                 await asyncio.sleep(0.05)
                 if self.venue.now_ns() // 86_400_000_000_000 != before:
                     break
-            self.publish()
+            async with self._publishing:
+                self.publish()
 
     async def _watch(self) -> None:
         while True:
@@ -187,8 +192,9 @@ class Day:
             for fault in self.plan.faults:
                 due_ns = begun_ns + int(fault.at_s * 1e9)
                 await asyncio.sleep(max(0.0, (due_ns - self.venue.now_ns()) / SPEED / 1e9))
-                await self._inject(fault)
-                await asyncio.sleep(CALM_S)
+                if fault.kind is not Kind.DISK or self.disk is not None:
+                    await self._inject(fault)
+                    await asyncio.sleep(CALM_S)
                 assert self.process.returncode is None, "it has ended by itself"
             until_ns = int(self.plan.start.timestamp() * 1e9 + self.plan.hours * 3.6e12)
             await asyncio.sleep(max(0.0, (until_ns - self.venue.now_ns()) / SPEED / 1e9))
@@ -224,6 +230,8 @@ class Day:
                 await self.process.wait()
                 await asyncio.sleep(fault.wall_s)
                 await self._start()
+            case Kind.DISK:
+                await self._fill(fault.wall_s)
             case Kind.SURPRISE:
                 await self._surprise(Surprise(fault.detail), fault.wall_s)
                 done.spoiled = dict(venue.spelling.spoiled)
@@ -231,6 +239,17 @@ class Day:
         if fault.kind is not Kind.SURPRISE:
             await self._connected()
         done.recovered_ns = venue.now_ns()
+
+    async def _fill(self, seconds: float) -> None:
+        """Leave no room; a universe is published before or after that."""
+        assert self.disk is not None
+        async with self._publishing:
+            full = filled(self.disk)
+            await asyncio.to_thread(full.__enter__)
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                full.__exit__(None, None, None)
 
     async def _surprise(self, surprise: Surprise, seconds: float) -> None:
         spelling = self.venue.spelling

@@ -16,6 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
+from surveillance_core.venues.simulated.world import RESOLVES_AFTER_MS
+
 from .soak import SPEED, Fault, Kind
 from .soak_day import CALM_S, Injected
 from .soak_venue import Followings
@@ -23,6 +25,7 @@ from .soak_venue import Followings
 _NS = 1_000_000_000
 SECOND_NS: Final = int(SPEED) * _NS
 """A second of the wall's in the venue's time: what edges have to be exact to."""
+OVER_NS: Final = RESOLVES_AFTER_MS * 1_000_000 + SECOND_NS
 BENIGN: Final = {
     "awaiting_book": "subscribed, the first book on its way",
     "resubscribed": "its connection was opened anew, the book on its way",
@@ -47,6 +50,9 @@ def fitting(fault: Fault) -> frozenset[str]:
             return _STALLED | {"closed_1006"}
         case Kind.KILL:
             return frozenset({"restarted"})
+        case Kind.DISK:
+            # the journal's reserve has room for all that comes in
+            return frozenset()
         case Kind.SURPRISE:
             return frozenset({"malformed_price_change"})
 
@@ -68,7 +74,7 @@ class Due(NamedTuple):
     """Of the fault."""
     start_ns: int
     end_ns: int | None
-    """None where the market was left before."""
+    """None where the market was left, or over, before."""
 
 
 def joined(reports: Iterable[Sequence[Mapping[str, Any]]]) -> list[Gap]:
@@ -100,16 +106,22 @@ def due_gaps(
     """
     found: list[Due] = []
     for number, done in enumerate(log):
+        if not fitting(done.fault):
+            continue
         tokens = done.spoiled if done.fault.kind is Kind.SURPRISE else done.followed
         for token in sorted(tokens):
             start_ns = done.spoiled.get(token, done.start_ns)
             ends_ns = resolved_ns.get(token)
-            if ends_ns is None or ends_ns <= start_ns:
+            # what is over is traded no more some time before it has a result
+            if ends_ns is None or ends_ns - OVER_NS <= start_ns:
                 continue
             if not _had_a_book(followings, token, start_ns):
                 continue
             end_ns = next_told(followings, token, max(start_ns, _deaf_until(done)))
             if _stays(done, followings, token, start_ns, end_ns):
+                late_ns = min(done.recovered_ns + 2 * SECOND_NS, ends_ns - OVER_NS)
+                if end_ns is not None and end_ns > late_ns:
+                    end_ns = None
                 found.append(Due(token, number, start_ns, end_ns))
     return found
 
@@ -185,7 +197,7 @@ def judge_gaps(
             gap
             for gap in of_token[want.token]
             if gap.cause in fitting(fault)
-            and gap.start_ns <= log[want.number].recovered_ns
+            and gap.start_ns <= log[want.number].recovered_ns + exact_ns
             and gap.end_ns > want.start_ns
         ]
         if not near:
@@ -214,6 +226,7 @@ def _explain(
         if short or any(
             gap.start_ns <= done.recovered_ns + exact_ns and gap.end_ns >= done.start_ns - exact_ns
             for done in log
+            if fitting(done.fault)
         ):
             verdict.benign[gap.cause] += 1
             return
@@ -274,7 +287,7 @@ def hidden_ns(
     """Trusted while nothing came through: token, number of the fault, nanoseconds of it."""
     found: list[tuple[str, int, int]] = []
     for number, done in enumerate(log):
-        if done.fault.kind is Kind.SURPRISE or done.fault.kind is Kind.DROP:
+        if done.fault.kind in (Kind.SURPRISE, Kind.DROP, Kind.DISK):
             continue
         for token, trusted in spans.items():
             over = sum(
@@ -298,7 +311,8 @@ def modelled_trust_s(
         outages = [
             (done.spoiled.get(token, done.start_ns), _deaf_until(done))
             for done in log
-            if done.fault.kind is not Kind.SURPRISE or token in done.spoiled
+            if fitting(done.fault)
+            and (done.fault.kind is not Kind.SURPRISE or token in done.spoiled)
         ]
         for since_ns, until_ns in followings.spans.get(token, ()):
             last_ns = min(until_ns or end_ns, over_ns, end_ns)

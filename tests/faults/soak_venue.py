@@ -164,8 +164,14 @@ class SoakVenue:
             for market in world.markets
             if world.phase(market.index) in (Phase.CLOSED, Phase.RESOLVED)
         }
-        listed = {m.market_id for e in world.listed(Venue.POLYMARKET) for m in e.markets}
-        return [m for m in universe_of(world) if m.market_id in listed and m.market_id not in over]
+        listed = {m.market_id: m for e in world.listed(Venue.POLYMARKET) for m in e.markets}
+        return [
+            msgspec.structs.replace(
+                market, tick_size=world.grid(listed[market.market_id].index).finest / 10_000
+            )
+            for market in universe_of(world)
+            if market.market_id in listed and market.market_id not in over
+        ]
 
 
 @asynccontextmanager
