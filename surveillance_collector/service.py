@@ -21,6 +21,7 @@ from surveillance_collector.backpressure import BACKPRESSURE
 from surveillance_collector.configured import new_engine
 from surveillance_collector.health.readings import Course, read_venue
 from surveillance_collector.health.watch import HealthWatch
+from surveillance_collector.left_behind import clear_left_staging, recover_left_behind
 from surveillance_collector.output import Output, Resync
 from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.recorder import RejectedFrames
@@ -327,7 +328,9 @@ async def collect(
     collectors = [VenueCollector(settings, lake, venue, share) for venue in venues]
     readers = [collector.status for collector in collectors]
     health = await HealthWatch(settings, lake.store, readers, shard=share.name).start()
+    clear_left_staging(lake.store, share.name)
     tasks = [asyncio.create_task(collector.run()) for collector in collectors]
+    left = asyncio.create_task(recover_left_behind(settings, lake, share, venues, time.time_ns()))
     ending = asyncio.create_task(stopping.wait())
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.wait([*tasks, ending], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -336,6 +339,8 @@ async def collect(
     ending.cancel()
     for task in tasks:
         task.cancel()
+    left.cancel()
+    await asyncio.wait([left])
     results = await asyncio.gather(*tasks, return_exceptions=True)
     await health.stop()
     failures = [r for r in results if isinstance(r, Exception)]
