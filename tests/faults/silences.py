@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,19 +44,20 @@ SCALED: dict[str, Any] = {
 EXACT_US = int(1e6 / SCALE)
 """A second of the venue's."""
 HEALED_S = 4 * STALL_S
+ON_ITS_WAY_S = 0.1
+"""What was sent before a silence has come by then."""
 MARKETS = 6
 RATE = 60.0
 
 
 @dataclass(frozen=True)
 class Silence:
-    """What was withheld, from when on and until when the books were had again, µs of the epoch."""
+    """What was withheld, when it began, was found, and each book was had again, µs of the epoch."""
 
     name: str
-    outcomes: frozenset[str]
     began_us: int
     found_us: int
-    healed_us: int
+    healed_us: Mapping[str, int]
 
     @property
     def detection_s(self) -> float:
@@ -85,20 +86,36 @@ class Quiet:
 
     async def all_trusted(self) -> None:
         """Wait until every book stands."""
-        await until(
-            lambda: (
-                self.collector._engine.books == MARKETS and self.trusted(self.primary) == MARKETS
-            ),
-            "every book trusted",
-            HEALED_S,
-        )
+        primary = self.primary
+        await until(lambda: self.trusted(primary) == len(primary), "every book trusted", HEALED_S)
 
     async def watch(self, name: str, outcomes: Collection[str], began_us: int) -> Silence:
-        """Wait until all the books are doubted and until they are had again."""
-        await until(lambda: not self.trusted(outcomes), f"{name}: every book doubted", HEALED_S)
-        found_us = now_us()
-        await until(lambda: self.trusted(outcomes) == len(outcomes), f"{name}: healed", HEALED_S)
-        return Silence(name, frozenset(outcomes), began_us, found_us, now_us())
+        """Wait until all the books have been doubted and had again.
+
+        A doubt may be over at once: a book that has changed although nothing of it came is one
+        that was asked for anew.
+        """
+        await asyncio.sleep(ON_ITS_WAY_S)
+        before = {outcome: self._mark(outcome) for outcome in outcomes}
+        found: dict[str, int] = {}
+        healed: dict[str, int] = {}
+
+        def look() -> bool:
+            for outcome in outcomes:
+                changed = self._mark(outcome) != before[outcome]
+                trusted = self.trusted([outcome])
+                if changed or not trusted:
+                    found.setdefault(outcome, now_us())
+                if changed and trusted:
+                    healed.setdefault(outcome, now_us())
+            return len(healed) == len(outcomes)
+
+        await until(look, f"{name}: found and healed", HEALED_S)
+        return Silence(name, began_us, max(found.values()), healed)
+
+    def _mark(self, outcome: str) -> tuple[str, int]:
+        followed = self.primary[outcome]
+        return followed.conn, followed.state.version
 
 
 def now_us() -> int:
@@ -138,13 +155,13 @@ def judge_ledger(lake: Lake, venue: SimulatedPolymarket, silences: Collection[Si
     ledger = trust(lake)
     unmatched = _doubts(ledger)
     for silence in silences:
-        for outcome in sorted(silence.outcomes):
+        for outcome, healed_us in silence.healed_us.items():
             last_us, first_us = _around(venue, outcome, silence.began_us)
             near = [
                 row
                 for row in unmatched
                 if row["outcome_id"] == outcome
-                and row["start_us"] <= silence.found_us
+                and row["start_us"] <= healed_us
                 and row["end_us"] >= silence.began_us
             ]
             what = f"{silence.name} of {outcome[:8]}"
@@ -154,7 +171,7 @@ def judge_ledger(lake: Lake, venue: SimulatedPolymarket, silences: Collection[Si
             early, late = last_us - start_us, start_us - max(first_us, silence.began_us)
             assert early <= EXACT_US, f"{what} begins {early} µs before the last change"
             assert late <= EXACT_US, f"{what} begins {late} µs after what was withheld"
-            off_us = abs(end_us - silence.healed_us)
+            off_us = abs(end_us - healed_us)
             assert off_us <= EXACT_US, f"{what} ends {off_us} µs off"
             unmatched = [row for row in unmatched if row not in near]
     assert not unmatched, f"{len(unmatched)} doubts without a cause: {unmatched[0]}"
@@ -162,7 +179,10 @@ def judge_ledger(lake: Lake, venue: SimulatedPolymarket, silences: Collection[Si
 
 
 def _doubts(ledger: pl.DataFrame) -> list[dict[str, Any]]:
-    """Untrusted intervals between the first and the last trust of each book."""
+    """Untrusted intervals between the first and the last trust of each book.
+
+    Those in which a new price grid has come and the book on it has not are the venue's own.
+    """
     trusted = (
         ledger.filter(pl.col("state") == "trusted")
         .group_by("outcome_id")
@@ -171,7 +191,9 @@ def _doubts(ledger: pl.DataFrame) -> list[dict[str, Any]]:
     untrusted = ledger.filter(pl.col("state") == "untrusted").join(trusted, on="outcome_id")
     return (
         untrusted.filter(
-            pl.col("start_us") >= pl.col("since_us"), pl.col("end_us") <= pl.col("until_us")
+            pl.col("start_us") >= pl.col("since_us"),
+            pl.col("end_us") <= pl.col("until_us"),
+            pl.col("cause") != "tick_size_change",
         )
         .drop("since_us", "until_us")
         .rows(named=True)
