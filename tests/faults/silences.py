@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from surveillance_core.venues.simulated.servers import SimulatedPolymarket
 from tests.collector.live import collecting, publish_world, trust, until, world_of
 from tests.collector.worlds import lake_rows
 
+from .matrix import Trial
 from .quick_collector import quick_settings
 
 SCALE = 10.0
@@ -141,7 +142,24 @@ async def on_lake(
         await asyncio.sleep(0.5)
 
 
-def judge_ledger(lake: Lake, venue: SimulatedPolymarket, silences: Collection[Silence]) -> None:
+@dataclass(frozen=True)
+class Told:
+    """What a collector has written of its silences, all of it published."""
+
+    lake: Lake
+    venue: SimulatedPolymarket
+    silences: Collection[Silence]
+
+
+def judge_ledgers(trial: Trial, told: Iterable[Told]) -> None:
+    """Judge each ledger, once no collector runs: judging takes long and would hold them up."""
+    for number, each in enumerate(told):
+        with trial.case(f"ledger of collector {number}"):
+            _judge_ledger(each.lake, each.venue, each.silences)
+        trial.runs -= 1
+
+
+def _judge_ledger(lake: Lake, venue: SimulatedPolymarket, silences: Collection[Silence]) -> None:
     """The ledger has every silence, to a second of the venue's, and none that was not.
 
     A silence is exact where it begins between the last change that came and the first that was
