@@ -8,6 +8,7 @@ import sys
 import msgspec
 
 from benchmarks import (
+    capturing,
     compaction,
     daily_statistics,
     decoding,
@@ -24,6 +25,7 @@ WORKLOADS = {
     for module in (
         decoding,
         kalshi_decoding,
+        capturing,
         snapshots,
         publishing,
         compaction,

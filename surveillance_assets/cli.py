@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,19 +18,22 @@ from rich.text import Text
 
 from surveillance_assets.compact_command import compact
 from surveillance_assets.instance import instance_environment
+from surveillance_assets.simulate_command import simulate
 from surveillance_core.command_line import (
     CommandFailed,
     ConfigOption,
     DataDirOption,
+    DateOption,
     JsonOption,
     console,
+    day_of,
     errors,
     open_lake,
     plain,
     print_json,
     reporting_failures,
     settings_from,
-    start_logging,
+    show_examples,
 )
 from surveillance_core.markets import Venue
 from surveillance_core.settings import flatten_settings
@@ -39,7 +41,6 @@ from surveillance_core.venues.registry import adapter_of, supported_venues
 
 if TYPE_CHECKING:
     from surveillance_assets.scanning import ScanRow
-    from surveillance_core.venues.simulated.servers import Endpoints
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,15 +48,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Prediction-market surveillance: discover, collect, measure, look.",
 )
-
-DateOption = Annotated[
-    datetime | None,
-    typer.Option("--date", formats=["%Y-%m-%d"], help="UTC day. Default: today."),
-]
-
-
-def _day(given: datetime | None) -> date:
-    return given.date() if given is not None else datetime.now(UTC).date()
 
 
 @app.command()
@@ -166,7 +158,7 @@ def scan(
         # the code location reads its settings from the environment, as in every other process
         os.environ.update(instance_environment(loaded))
         try:
-            rows = scan_venues(venues, _day(day), force=force)
+            rows = scan_venues(venues, day_of(day), force=force)
         except KeyboardInterrupt:
             raise CommandFailed("interrupted before the scan; every universe is kept") from None
         if json_output:
@@ -213,78 +205,6 @@ def collect(context: typer.Context) -> None:
 
 
 @app.command()
-def simulate(
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    json_output: JsonOption = False,
-    truth: Annotated[
-        Path | None, typer.Option("--truth", help="Write the truth log to this file.")
-    ] = None,
-    frames: Annotated[
-        bool, typer.Option("--frames", help="Every frame sent goes into the truth log too.")
-    ] = False,
-    faults: Annotated[
-        Path | None, typer.Option("--faults", help="Do wrong what this TOML file schedules.")
-    ] = None,
-    captures: Annotated[
-        Path | None,
-        typer.Option("--captures", help="Serve Polymarket's recordings of this directory instead."),
-    ] = None,
-    record: Annotated[
-        Path | None,
-        typer.Option("--record", help="Do not serve: write a whole day's frames to this file."),
-    ] = None,
-    venue: Annotated[
-        Venue, typer.Option("--venue", help="Whose frames --record writes.")
-    ] = Venue.POLYMARKET,
-    day: DateOption = None,
-    seconds: Annotated[
-        float | None, typer.Option("--for", min=0.0, help="Stop after this many seconds.")
-    ] = None,
-) -> None:
-    """The simulated venues alone, on the loopback ports of [mock].
-
-    Examples
-    --------
-      surveillance simulate
-
-      surveillance simulate --truth truth.jsonl.zst --faults faults.toml --for 600
-
-      surveillance simulate --captures recordings --for 60
-
-      surveillance simulate --record day.jsonl.zst --venue kalshi --date 2026-09-01
-    """
-    from surveillance_assets.simulation import record_day, serve_captures, serve_simulation
-
-    start_logging()
-    with reporting_failures():
-        settings = settings_from(config, data_dir).settings
-        if record is not None:
-            records = record_day(settings, venue, _day(day), record)
-            if json_output:
-                print_json({"frames": records, "path": str(record)})
-            else:
-                console.print(f"{records:,} records in {record}", markup=False)
-            return
-
-        def ready(endpoints: Mapping[Venue, Endpoints]) -> None:
-            if json_output:
-                print_json({name.value: found for name, found in endpoints.items()})
-                return
-            for name, found in endpoints.items():
-                console.print(f"{name:<12}{found.http_url}  {found.ws_url}", markup=False)
-
-        if captures is not None:
-            asyncio.run(serve_captures(settings, captures, seconds, ready))
-            return
-        asyncio.run(
-            serve_simulation(
-                settings, truth=truth, frames=frames, faults=faults, seconds=seconds, ready=ready
-            )
-        )
-
-
-@app.command()
 def summarize(
     venue: Annotated[Venue, typer.Option("--venue", help="The venue.")],
     config: ConfigOption = None,
@@ -303,7 +223,7 @@ def summarize(
 
     with reporting_failures():
         settings = settings_from(config, data_dir).settings
-        summary = summarize_day(open_lake(settings, write=False), venue, _day(day), top)
+        summary = summarize_day(open_lake(settings, write=False), venue, day_of(day), top)
         if json_output:
             print_json(summary)
             return
@@ -358,7 +278,7 @@ def coverage(
     with reporting_failures():
         settings = settings_from(config, data_dir).settings
         found = coverage_report.report(
-            open_lake(settings, write=False), venue, _day(day), market=market, every_gap=every_gap
+            open_lake(settings, write=False), venue, day_of(day), market=market, every_gap=every_gap
         )
         if json_output:
             print_json(found)
@@ -449,7 +369,11 @@ def doctor(
             raise CommandFailed("something needs mending; see the next steps above")
 
 
+app.command()(simulate)
 app.command()(compact)
+
+
+show_examples(app)
 
 
 def main() -> None:

@@ -1,20 +1,30 @@
-"""``surveillance-collector``: run, replay, verify."""
+"""``surveillance-collector``: run, replay, reparse, verify."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table as RichTable
 
 from surveillance_collector.configured import new_recorder
 from surveillance_collector.lock import collector_lock
+from surveillance_collector.reparse import COLLECTED_NAMES, ReparseReport
+from surveillance_collector.reparse import reparse as reparse_day
 from surveillance_collector.replay import ReplayReport, replay_files
 from surveillance_collector.service import CollectorReport, collect
 from surveillance_collector.share import Share
@@ -29,6 +39,7 @@ from surveillance_core.command_line import (
     print_json,
     reporting_failures,
     settings_from,
+    show_examples,
     start_logging,
 )
 from surveillance_core.lake.manifest import manifest_days
@@ -156,6 +167,89 @@ def replay(
 
 
 @app.command()
+def reparse(
+    venue: Annotated[Venue, typer.Option("--venue", help="Whose frames.")],
+    day: Annotated[
+        datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="The UTC day of the rows.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Write the rows into a lake at this directory.")
+    ],
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    json_output: JsonOption = False,
+    hours: Annotated[
+        list[int] | None,
+        typer.Option("--hour", min=0, max=23, help="Only this UTC hour; may be repeated."),
+    ] = None,
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table",
+            help=f"Only this table; may be repeated. One of: {', '.join(COLLECTED_NAMES)}.",
+        ),
+    ] = None,
+    warm_up: Annotated[
+        float,
+        typer.Option(
+            "--warm-up",
+            min=0.0,
+            max=1_440.0,
+            help="Minutes of frames read before each hour, for the books that were open then.",
+        ),
+    ] = 60.0,
+) -> None:
+    """Make rows anew from the archive of raw frames, into another lake.
+
+    Frames are archived while storage.raw.keep_days is above 0. Books that were open before the
+    files that are read begin are known from their next whole one on.
+
+    Examples
+    --------
+      surveillance-collector reparse --venue polymarket --date 2026-09-01 --out reparsed
+
+      surveillance-collector reparse --venue kalshi --date 2026-09-01 --hour 13 --hour 14 --out new
+
+      surveillance-collector reparse --venue kalshi --date 2026-09-01 --table trades --out new
+    """
+    start_logging()
+    with reporting_failures():
+        unknown = sorted(set(tables or ()) - set(COLLECTED_NAMES))
+        if unknown:
+            raise CommandFailed(
+                f"--table: no such table: {', '.join(unknown)}. "
+                f"There are: {', '.join(COLLECTED_NAMES)}",
+                2,
+            )
+        settings = settings_from(config, data_dir).settings
+        source = open_lake(settings, write=False)
+        columns = (BarColumn(), DownloadColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=errors, transient=True, disable=json_output) as progress:
+            task = progress.add_task("reparse", total=None)
+            report = reparse_day(
+                settings,
+                source,
+                Lake(str(out), settings.origin),
+                venue,
+                day.date(),
+                hours=set(hours) if hours else set(range(24)),
+                tables=tables or COLLECTED_NAMES,
+                warm_up=timedelta(minutes=warm_up),
+                on_start=lambda total: progress.update(task, total=total),
+                on_file=lambda size: progress.advance(task, size),
+            )
+        if json_output:
+            print_json(report)
+        else:
+            _show_reparse(report)
+        if report.damaged:
+            raise CommandFailed(
+                f"{len(report.damaged)} files of the archive cannot be used, and what they held is "
+                "in no row. Put a copy of them in their place and reparse into another directory."
+            )
+
+
+@app.command()
 def verify(
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
@@ -256,6 +350,24 @@ def _show_replay(report: ReplayReport) -> None:
     for name, count in sorted(report.ignored.items()):
         table.add_row(f"ignored: {name}", f"{count:,}")
     console.print(table)
+
+
+def _show_reparse(report: ReparseReport) -> None:
+    table = RichTable("what", "count", show_header=False)
+    table.add_row("hours", ", ".join(f"{hour:02d}" for hour in report.hours))
+    table.add_row("archive files", f"{report.files:,}")
+    table.add_row("frames", f"{report.frames:,}")
+    for name, count in sorted(report.rows.items()):
+        table.add_row(f"rows of {name}", f"{count:,}")
+    table.add_row("files written", f"{report.published:,}")
+    table.add_row("places where files are missing", f"{report.gaps:,}")
+    table.add_row("damaged lines", f"{report.damaged_lines:,}")
+    console.print(table)
+    for line in report.damaged:
+        console.print(f"  {line}", markup=False)
+
+
+show_examples(app)
 
 
 def main() -> None:

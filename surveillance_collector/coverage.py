@@ -43,6 +43,15 @@ class CoverageLine:
         """Write what stands so far and go on: nothing waits longer than a bucket."""
         return self._change(self.state, self.cause, at_ns)
 
+    def miss(self, cause: str, since_ns: int, until_ns: int) -> list[Row]:
+        """Nobody saw what was between; from the end of it on it is as it was.
+
+        What was before ``since_ns`` is for who saw it to write.
+        """
+        start_ns = max(since_ns, self.since_ns)
+        self.since_ns = max(self.since_ns, until_ns)
+        return [self._row(start_ns, until_ns, UNTRUSTED, cause)] if until_ns > start_ns else []
+
     def _change(self, state: str, cause: str | None, at_ns: int) -> list[Row]:
         rows: list[Row] = []
         if at_ns > self.since_ns:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
 
 import structlog
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from surveillance_collector.handshakes import Connect, advice_after, ending_of
 from surveillance_collector.reconnection import Ending, HandshakeBudget
@@ -56,6 +57,8 @@ class Dialling:
         self._handshake = handshake
         self._budget = budget
         self._wall_ms = wall_ms
+        self._draining: asyncio.Task[None] | None = None
+        """Reads what nobody wants any more, until the connection has closed."""
 
     async def turn(self) -> None:
         """Wait until the venue may be asked for a connection."""
@@ -79,7 +82,12 @@ class Dialling:
                 close_timeout=_CLOSE_SECONDS,
             ) as socket:
                 self._budget.succeeded()
-                return await hold(socket)
+                try:
+                    return await hold(socket)
+                finally:
+                    # what still comes would fill the buffer, behind which the peer's answer to
+                    # the close waits until the handshake is given up
+                    self._draining = asyncio.create_task(_drain(socket))
         except InvalidStatus as refusal:
             ending, advice = ending_of(refusal), advice_after(refusal, self._wall_ms())
             log.warning("handshake_refused", conn=self._name, cause=ending.cause, **advice)
@@ -91,3 +99,9 @@ class Dialling:
             )  # fmt: skip
         self._budget.failed(time.monotonic(), ending.retry_after)
         return ending
+
+
+async def _drain(socket: ClientConnection) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await socket.recv(decode=False)

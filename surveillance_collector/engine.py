@@ -235,6 +235,15 @@ class Engine(BookReader):
         self.take(conn, frame, recv_ns)
         self.apply_taken()
 
+    def miss(self, cause: str, since_ns: int, until_ns: int) -> None:
+        """Nobody was told what was between: nothing that stands is trusted there.
+
+        For an engine that was restored at the end of it.
+        """
+        for followed in self._followed.values():
+            if followed.coverage is not None:
+                self._cover(followed.coverage.miss(cause, since_ns, until_ns))
+
     def take(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
         """One frame, to be applied before anything else happens or when the caller says so.
 

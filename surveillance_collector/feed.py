@@ -8,11 +8,13 @@ decides nothing about what a frame means.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
 import structlog
 from websockets.asyncio.client import ClientConnection
@@ -35,6 +37,7 @@ HEALTHY_SECONDS = 10.0
 LATE_SECONDS = 0.05
 """What a loop that was held up gets to read what has come meanwhile."""
 STALLED, HALF_OPEN = "stalled", "half_open"
+CATCH_UP_SECONDS = 1.0
 _TOO_BIG = 1009
 
 log = structlog.get_logger()
@@ -65,8 +68,9 @@ class Feed(FeedState):
         Longest wait after a plain failure.
     budget
         The venue's, shared by all its connections.
-    attempts
-        Connections that were opened under this name before, by one that this one replaces.
+    numbers
+        Numbers the connections under this name; shared with the one that this one replaces, which
+        may come back while it does. From 1 on where there is none.
     wall_ms
         The wall's time in milliseconds since the epoch, which is never the simulated one.
     """
@@ -84,11 +88,11 @@ class Feed(FeedState):
         half_open_seconds: float,
         reconnect_max_seconds: float,
         budget: HandshakeBudget,
-        attempts: int = 0,
+        numbers: Iterator[int] | None = None,
         on_silent: Callable[[str], bool] = lambda conn: False,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        super().__init__(name, silence, attempts)
+        super().__init__(name, silence, numbers or count(1))
         self._sink = sink
         self._clock = clock
         self._dialling = Dialling(name, url, handshake, budget, wall_ms)
@@ -190,9 +194,22 @@ class Feed(FeedState):
         if self._commands is not None and conn == self._conn and held:
             await self._send_all(self._commands.resync(held))
 
+    async def catch_up(self) -> None:
+        """Wait until what the peer had sent by now has been read, a second at most.
+
+        Frames keep their order: whatever went before the answer to a ping has come before it.
+        """
+        socket = self._socket
+        if socket is None:
+            return
+        with contextlib.suppress(ConnectionClosed, TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                await (await socket.ping())
+                # the answer overtakes what has come and waits to be taken
+                await asyncio.sleep(CATCH_UP_SECONDS / 20)
+
     async def _hold(self, socket: ClientConnection) -> Ending:
-        self._attempt += 1
-        self._conn = f"{self.name}.{self._attempt}"
+        self._conn = f"{self.name}.{next(self.numbers)}"
         self._socket = socket
         self._verdict, self._held_up = None, False
         self._failure = None
@@ -242,7 +259,7 @@ class Feed(FeedState):
         try:
             while not reader.done():
                 if await self._fell_silent(reader):
-                    if self._on_silent(self._conn):
+                    if self._verdict is None and self._on_silent(self._conn):
                         continue
                     self.give_up(STALLED, self._last_data_ns)
                     break
@@ -260,7 +277,7 @@ class Feed(FeedState):
         """Wait until data has stayed away for too long; False where the connection ended first."""
         while not reader.done():
             left = self.silence.left(time.monotonic())
-            if left <= 0.0 and not self._held_up:
+            if left <= 0.0 and not (self._held_up and self._verdict is None):
                 # what came while the loop was held up has still to be read
                 await asyncio.wait({reader}, timeout=LATE_SECONDS)
                 if self.silence.left(time.monotonic()) <= 0.0:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Final
 
+import structlog
 from filelock import FileLock, Timeout
 
 from surveillance_collector.share import Share
 from surveillance_core.command_line import LockHeld
+from surveillance_core.lake.errors import LakeError
 from surveillance_core.lake.layout import (
     LOCK_SUFFIX,
     collector_lock_file,
@@ -17,6 +23,12 @@ from surveillance_core.lake.layout import (
 )
 from surveillance_core.lake.store import Store
 from surveillance_core.locks import process_lock
+
+RETRY_SECONDS: Final = 1.0
+_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""Errors of a disk that may be mended while somebody waits."""
+
+log = structlog.get_logger()
 
 
 @contextmanager
@@ -28,7 +40,11 @@ def collector_lock(store: Store, share: Share) -> Generator[None]:
     LockHeld
         If another process has the shard, or a shard of another count: some markets would be
         collected twice and others not at all.
+    LakeError
+        If the state directory is not one that this process may write to. A disk that is full, or
+        was mounted to be read only, is waited for.
     """
+    _wait_for_disk(store)
     with process_lock(
         store,
         collector_lock_file(share.name).removesuffix(LOCK_SUFFIX),
@@ -37,6 +53,29 @@ def collector_lock(store: Store, share: Share) -> Generator[None]:
     ):
         _refuse_other_counts(store, store.state_dir(), share)
         yield
+
+
+def _wait_for_disk(store: Store) -> None:
+    """Return once the state directory's disk takes a file: one that does not may be mended."""
+    said = False
+    while True:
+        try:
+            with NamedTemporaryFile(dir=store.state_dir(), prefix=".lock-"):
+                return
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise LakeError(
+                    f"{store.root}: its state cannot be written: {error}. "
+                    "Name another --data-dir, or let this user write there."
+                ) from error
+            if not said:
+                log.error(
+                    "waiting_for_disk",
+                    cause=str(error),
+                    next_step="free space on the disk of data_dir, or mend it: this goes on alone",
+                )
+                said = True
+        time.sleep(RETRY_SECONDS)
 
 
 def _refuse_other_counts(store: Store, directory: Path, share: Share) -> None:

@@ -45,12 +45,24 @@ class BookReader:
         """Act on what a channel told."""
         raise NotImplementedError
 
+    def advance(self, now_ns: int) -> None:
+        """Do everything due up to ``now_ns``."""
+        raise NotImplementedError
+
     # ── what is followed ─────────────────────────────────────────────────────────────────────
 
     @property
     def assets(self) -> Collection[Followed]:
         """Every asset as it is followed, to be read only."""
         return self._followed.values()
+
+    def shed(self, asset_ids: Iterable[str], recv_ns: int) -> None:
+        """These are about to be unsubscribed to spare the disk: the ledger says so."""
+        self.advance(recv_ns)
+        for asset_id in asset_ids:
+            followed = self._followed.get(asset_id)
+            if followed is not None and followed.coverage is not None:
+                self._cover(followed.coverage.doubt("shed", recv_ns, recv_ns))
 
     @property
     def books(self) -> int:

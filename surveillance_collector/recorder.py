@@ -20,9 +20,9 @@ import msgspec
 
 from surveillance_collector.output import RejectedFrame
 from surveillance_collector.rows import Row
-from surveillance_core.lake.errors import LakeError
+from surveillance_core.lake.errors import LakeError, PublishError
 from surveillance_core.lake.layout import bucket_file, rejected_frames_file
-from surveillance_core.lake.manifest import ManifestEntry
+from surveillance_core.lake.manifest import ManifestEntry, read_manifest
 from surveillance_core.lake.publish import Lake, publish_rows, rows_to_table
 from surveillance_core.lake.schemas import COVERAGE, Table
 from surveillance_core.markets import Venue
@@ -81,6 +81,8 @@ class Recorder:
         # a publish that fails in its thread puts rows back while the event loop adds others
         self._lock = threading.Lock()
         self._writer = f"collector-{shard}"
+        self._unlisted: dict[str, date] = {}
+        """Files in their place that could neither be listed nor taken away, with their days."""
         self.published: Counter[str] = Counter()
         """Rows published by table."""
         self.files = 0
@@ -146,15 +148,20 @@ class Recorder:
         ``position`` is the journal's when they were taken.
         """
         failures: list[PublishFailure] = []
+        with suppress(OSError):
+            for path in list(self._unlisted):
+                self._withdraw(path)
         for bucket in buckets:
             try:
-                self._publish_bucket(bucket, position)
-            except LakeError as error:
+                entry = self._publish_bucket(bucket, position)
+            except (LakeError, OSError) as error:
                 self.hold([bucket])
                 failures.append(
                     PublishFailure(bucket.table.name, len(bucket.rows), str(error)[:500])
                 )
             else:
+                self.published[bucket.table.name] += entry.rows
+                self.files += 1
                 with self._lock:
                     self._taken.remove(bucket)
         return failures
@@ -178,22 +185,43 @@ class Recorder:
     def _publish_bucket(self, bucket: Bucket, position: int | None) -> ManifestEntry:
         moment = datetime.fromtimestamp(bucket.start_us / 1e6, UTC)
         time_column = "ts_start" if bucket.table is COVERAGE else "ts_recv"
-        entry = publish_rows(
-            self._lake,
-            bucket.table,
-            bucket_file(
-                bucket.table, self._venue, moment, self._shard, bucket.first_us, bucket.last_us
-            ),
-            self._venue,
-            moment.date(),
-            rows_to_table(bucket.table, bucket.rows),
-            writer=self._writer,
-            time_column=time_column,
-            journal=None if position is None else (bucket.since + 1, position),
+        path = bucket_file(
+            bucket.table, self._venue, moment, self._shard, bucket.first_us, bucket.last_us
         )
-        self.published[bucket.table.name] += entry.rows
-        self.files += 1
-        return entry
+        try:
+            return publish_rows(
+                self._lake,
+                bucket.table,
+                path,
+                self._venue,
+                moment.date(),
+                rows_to_table(bucket.table, bucket.rows),
+                writer=self._writer,
+                time_column=time_column,
+                journal=None if position is None else (bucket.since + 1, position),
+            )
+        except PublishError:
+            self._unlisted[path] = moment.date()
+            listed = self._withdraw(path)
+            if listed is None:
+                raise
+            return listed
+
+    def _withdraw(self, path: str) -> ManifestEntry | None:
+        """Take away a file that could not be listed; its entry where it stands listed after all.
+
+        The rows are published again under another name: they must not be in two files.
+        """
+        store, day = self._lake.store, self._unlisted[path]
+        if store.size(path) is not None:
+            entries = read_manifest(store, self._venue, day).entries
+            listed = next((entry for entry in entries if entry.path == path), None)
+            if listed is not None:
+                del self._unlisted[path]
+                return listed
+            store.delete_files([path])
+        del self._unlisted[path]
+        return None
 
 
 class RejectedFrames:

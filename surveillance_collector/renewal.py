@@ -42,6 +42,8 @@ async def take_over(
     deadline = loop.time() + patience_seconds
     while loop.time() < deadline:
         if heir.connected and not waiting(heir.conn):
+            # a print on its way to the old one may be none that the new one is told
+            await old.catch_up()
             return True
         await asyncio.sleep(POLL_SECONDS)
     return False

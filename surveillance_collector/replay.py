@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from surveillance_collector.captured import CapturedInput, read_untold
 from surveillance_collector.configured import sampling_of
 from surveillance_collector.engine import Engine
 from surveillance_collector.recorder import Recorder
-from surveillance_collector.sampling import Tier
-from surveillance_core.books import tick_of
 from surveillance_core.markets import Venue
 from surveillance_core.settings import Settings
-from surveillance_core.venues.captures import (
-    AssetRecord,
-    Connected,
-    Damaged,
-    Disconnected,
-    FrameRecord,
-    read_capture,
-)
-from surveillance_core.venues.protocols import AssetTerms, MarketChannel, SettledReader
+from surveillance_core.venues.captures import Damaged, FrameRecord, read_capture
+from surveillance_core.venues.protocols import MarketChannel, SettledReader
 from surveillance_core.venues.registry import VenueAdapter, adapter_of
 
 _SETTLE_NS = 1_000_000_000
@@ -109,15 +101,6 @@ class SequencedChannel(Protocol):
         ...
 
 
-@runtime_checkable
-class NamesAssets(Protocol):
-    """A channel that can tell from a recorded frame alone which assets' books begin in it."""
-
-    def assets_named(self, frame: str) -> Sequence[AssetTerms]:
-        """Terms of those assets, as far as a frame tells them."""
-        ...
-
-
 @dataclass
 class _Totals:
     messages: Counter[str] = field(default_factory=Counter[str])
@@ -151,10 +134,10 @@ def replay_files(
     for path in paths:
         channels: list[MarketChannel] = []
         engine = _new_engine(settings, venue, adapter, channels)
-        named = _assets_named(path, adapter)
-        last_ns = _replay_file(engine, path, named, recorder, report, totals, on_frame)
-        engine.finish(last_ns + _SETTLE_NS)
-        _hand_over(engine, recorder, last_ns + _SETTLE_NS)
+        captured = CapturedInput(engine, read_untold(path, adapter))
+        _replay_file(captured, path, recorder, on_frame)
+        report.damaged_lines += captured.damaged
+        totals.assets |= captured.assets
         _add(report, totals, engine)
         for channel in channels:
             if isinstance(channel, SequencedChannel):
@@ -174,67 +157,28 @@ def replay_files(
 
 
 def _replay_file(
-    engine: Engine,
+    captured: CapturedInput,
     path: Path,
-    named: _Named,
     recorder: Recorder | None,
-    report: ReplayReport,
-    totals: _Totals,
     on_frame: Callable[[], None] | None,
-) -> int:
-    pairs = _token_pairs(path)
-    connected: set[str] = set()
-    opened: Counter[str] = Counter()
-    last_ns = 0
-
-    def connect(conn: str, recv_ns: int) -> None:
-        engine.connect(conn, recv_ns)
-        connected.add(conn)
-        opened[conn] += 1
-        terms = named.get((conn, opened[conn]), {})
-        if terms:
-            engine.follow(conn, terms.values(), Tier.HOT, recv_ns)
-            totals.assets.update(terms)
-
+) -> None:
+    engine = captured.inputs.engine
     for record in read_capture(path):
+        captured.apply(record)
         if isinstance(record, Damaged):
-            report.damaged_lines += 1
             continue
-        last_ns = max(last_ns, record.recv_ns)
-        if isinstance(record, Connected):
-            if record.conn in connected:
-                engine.disconnect(record.conn, record.recv_ns, "reconnected")
-            connect(record.conn, record.recv_ns)
-            continue
-        if isinstance(record, Disconnected):
-            engine.disconnect(record.conn, record.recv_ns, "disconnected")
-            connected.discard(record.conn)
-            continue
-        if record.conn not in connected:
-            connect(record.conn, record.recv_ns)
-        if isinstance(record, AssetRecord):
-            terms = _terms(record, pairs[record.market])
-            if terms is None:
-                report.damaged_lines += 1
-                continue
-            engine.follow(record.conn, [terms], Tier.HOT, record.recv_ns)
-            totals.assets.add(record.asset_id)
-        else:
-            engine.receive(record.conn, record.frame, record.recv_ns)
-            if on_frame is not None:
-                on_frame()
+        if isinstance(record, FrameRecord) and on_frame is not None:
+            on_frame()
         _hand_over(engine, recorder, record.recv_ns)
-    return last_ns
+    if not captured.inputs.finished:
+        engine.finish(captured.last_ns + _SETTLE_NS)
+        _hand_over(engine, recorder, captured.last_ns + _SETTLE_NS)
 
 
 def _hand_over(engine: Engine, recorder: Recorder | None, now_ns: int) -> None:
     output = engine.drain()
     if recorder is not None:
         recorder.add(output.rows, now_ns // 1_000)
-
-
-_Named = dict[tuple[str, int], dict[str, AssetTerms]]
-"""Terms by asset id, for each connection and how many times its name has been opened."""
 
 
 def _new_engine(
@@ -248,68 +192,6 @@ def _new_engine(
         return channel
 
     return Engine(new_channel, sampling_of(settings, venue))
-
-
-def _assets_named(path: Path, adapter: VenueAdapter) -> _Named:
-    """What the frames themselves say is followed, where the recording has no asset records.
-
-    A connection follows from its beginning, so that prints before a first book are kept.
-    """
-    channel = adapter.new_channel(None, 0)
-    named: _Named = {}
-    if not isinstance(channel, NamesAssets):
-        return named
-    announced: set[str] = set()
-    connected: set[str] = set()
-    opened: Counter[str] = Counter()
-    for record in read_capture(path):
-        if isinstance(record, AssetRecord):
-            announced.add(record.market)
-        elif isinstance(record, Disconnected):
-            connected.discard(record.conn)
-        elif isinstance(record, Connected) or (
-            isinstance(record, FrameRecord) and record.conn not in connected
-        ):
-            connected.add(record.conn)
-            opened[record.conn] += 1
-        if isinstance(record, FrameRecord):
-            found = named.setdefault((record.conn, opened[record.conn]), {})
-            for terms in channel.assets_named(record.frame):
-                known = found.get(terms.asset_id)
-                if known is None or terms.tick < known.tick:
-                    found[terms.asset_id] = terms
-    for found in named.values():
-        for asset_id in [key for key, terms in found.items() if terms.market_id in announced]:
-            del found[asset_id]
-    return named
-
-
-def _token_pairs(path: Path) -> dict[str, list[str]]:
-    """Assets of each market in order of announcement: the first one's book is the market's."""
-    pairs: dict[str, list[str]] = {}
-    for record in read_capture(path):
-        if isinstance(record, AssetRecord):
-            tokens = pairs.setdefault(record.market, [])
-            if record.asset_id not in tokens:
-                tokens.append(record.asset_id)
-    return pairs
-
-
-def _terms(record: AssetRecord, tokens: list[str]) -> AssetTerms | None:
-    try:
-        tick = tick_of(record.tick_size or "")
-    except ValueError:
-        return None
-    others = [token for token in tokens if token != record.asset_id]
-    return AssetTerms(
-        market_id=record.market,
-        asset_id=record.asset_id,
-        tick=tick,
-        primary=tokens[0] == record.asset_id,
-        mirror_id=others[0] if len(others) == 1 else None,
-        min_order_size=record.min_order_size,
-        neg_risk=record.neg_risk,
-    )
 
 
 def _add(report: ReplayReport, totals: _Totals, engine: Engine) -> None:

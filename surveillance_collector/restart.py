@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -18,7 +18,11 @@ from surveillance_collector.output import Output
 from surveillance_collector.recorder import PublishFailure, Recorder, RejectedFrames
 from surveillance_collector.sampling import Sampling
 from surveillance_core.lake.errors import LakeError
-from surveillance_core.lake.layout import parse_part_shard, parse_segment_name
+from surveillance_core.lake.layout import (
+    damaged_segment_file,
+    parse_part_shard,
+    parse_segment_name,
+)
 from surveillance_core.lake.manifest import ManifestEntry, read_manifest
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.schemas import COLLECTED
@@ -28,6 +32,8 @@ from surveillance_core.settings import Settings
 
 log = structlog.get_logger()
 
+_LARGEST: Final = 1 << 40
+"""Bytes that a segment which cannot be read is taken to have."""
 _MARGIN: Final = timedelta(hours=1)
 """A row's time may be this much before its input's: a doubt reaches back."""
 
@@ -36,20 +42,24 @@ class RecoveryIncomplete(LakeError):
     """Rows could not be published: the journal stays, and recovering again goes on from there."""
 
 
+Spans = Mapping[tuple[str, int], Sequence[tuple[int, int]]]
+"""Of files, by their table and bucket."""
+
+
 @dataclass(frozen=True)
 class Horizons:
     """Up to which position the rows of each table and bucket are published."""
 
     entries: tuple[ManifestEntry, ...]
 
-    def by_bucket(self, bucket_us: int) -> Mapping[tuple[str, int], int]:
-        """The last position by table and the bucket's start in microseconds."""
-        found: dict[tuple[str, int], int] = {}
+    def by_bucket(self, bucket_us: int) -> Spans:
+        """The files' first and last positions by table and the bucket's start in microseconds."""
+        found: dict[tuple[str, int], list[tuple[int, int]]] = {}
         for entry in self.entries:
             if entry.journal is None or entry.first_us is None:
                 continue
             key = (entry.table, entry.first_us - entry.first_us % bucket_us)
-            found[key] = max(found.get(key, 0), entry.journal[1])
+            found.setdefault(key, []).append(entry.journal)
         return found
 
 
@@ -78,7 +88,11 @@ def next_position(files: SegmentFiles, wall_ns: int) -> int:
         parsed = parse_segment_name(name)
         if parsed is not None:
             # an input has more than one byte, and one position is the run's end
-            first = max(first, parsed[0] + len(files.read(name)) + 2)
+            try:
+                size = len(files.read(name))
+            except OSError:
+                size = _LARGEST
+            first = max(first, parsed[0] + size + 2)
     return first
 
 
@@ -91,7 +105,12 @@ def recover_journal(
     names: list[str],
     now_ns: int,
 ) -> Recovered:
-    """Publish what the segments of earlier runs hold and the lake has not; then they are gone.
+    """Publish what the segments of earlier runs hold and the lake has not.
+
+    Parameters
+    ----------
+    now_ns
+        When this run began.
 
     Raises
     ------
@@ -100,14 +119,15 @@ def recover_journal(
     """
     begun_ns = begun_first(files, names)
     if begun_ns is None:
-        return Recovered()
+        _keep_damaged(lake, venue, shard, files, names)
+        return Recovered(damaged=list(names), unreadable=list(names))
     days = _days(begun_ns, now_ns)
     horizons = read_horizons(lake, venue, shard, days)
-    recorders: dict[int, tuple[Recorder, Mapping[tuple[str, int], int]]] = {}
+    recorders: dict[int, tuple[Recorder, Spans]] = {}
     rejected = RejectedFrames(lake, venue)
     failures: list[PublishFailure] = []
 
-    def recorder_of(bucket_us: int) -> tuple[Recorder, Mapping[tuple[str, int], int]]:
+    def recorder_of(bucket_us: int) -> tuple[Recorder, Spans]:
         if bucket_us not in recorders:
             recorder = Recorder(
                 lake,
@@ -120,8 +140,9 @@ def recover_journal(
             recorders[bucket_us] = (recorder, horizons.by_bucket(bucket_us))
         return recorders[bucket_us]
 
-    def published(table: str, time_us: int, bucket_us: int) -> int:
-        return recorder_of(bucket_us)[1].get((table, time_us - time_us % bucket_us), 0)
+    def published(table: str, time_us: int, bucket_us: int, until: int) -> int:
+        spans = recorder_of(bucket_us)[1].get((table, time_us - time_us % bucket_us), ())
+        return max((last for first, last in spans if first < until), default=0)
 
     taken_to = 0
 
@@ -133,12 +154,28 @@ def recover_journal(
         failures.extend(recorder.publish(recorder.due(at_ns // 1_000), position))
         taken_to = position
 
-    found = recover(files, names, RunEngines(settings, venue), published, hand_over, now_ns)
+    engines = RunEngines(settings, venue)
+    found = recover(files, names, engines, published, hand_over, now_ns)
     for recorder, _ in recorders.values():
         failures.extend(recorder.publish(recorder.everything(), taken_to))
     if any(recorder.held for recorder, _ in recorders.values()):
         raise RecoveryIncomplete(f"{venue.value}: {failures[-1].table}: {failures[-1].error}")
+    _keep_damaged(lake, venue, shard, files, found.damaged)
     return found
+
+
+def _keep_damaged(
+    lake: Lake, venue: Venue, shard: str, files: SegmentFiles, names: Iterable[str]
+) -> None:
+    """Copies of segments beside the lake, for who may read more of them than this program does."""
+    for name in names:
+        try:
+            content = files.read(name)
+        except OSError as error:
+            log.error("journal_segment_not_kept", segment=name, cause=str(error)[:200])
+            continue
+        if content:
+            lake.store.write_aside(damaged_segment_file(venue, shard, name), content)
 
 
 class RunEngines:
@@ -159,7 +196,10 @@ class RunEngines:
 def begun_first(files: SegmentFiles, names: Iterable[str]) -> int | None:
     """When the first segment that can be read was begun, nanoseconds; None where none can."""
     for name in names:
-        record = next(iter(Segment(files.read(name))), None)
+        try:
+            record = next(iter(Segment(files.read(name))), None)
+        except OSError:
+            continue
         if record is not None and record.recv_ns:
             return record.recv_ns
     return None

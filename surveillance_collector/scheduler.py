@@ -63,24 +63,29 @@ class Scheduler:
     # ── input ────────────────────────────────────────────────────────────────────────────────
 
     def adopt(
-        self, groups: Iterable[WatchedGroup], pinned: Collection[str], index: Mapping[str, float]
+        self,
+        groups: Iterable[WatchedGroup],
+        pinned: Collection[str],
+        index: Mapping[str, float],
+        *,
+        back: bool = False,
     ) -> bool:
         """Take over a universe; False, and nothing changes, where it is empty.
 
         Parameters
         ----------
-        groups
-            Disjoint groups.
-        pinned
-            Groups that are to have slots whatever the others do.
+        groups, pinned
+            Disjoint groups, and those of them that have slots whatever the others do.
         index
             Value of watching a group, per slot and second; absent is zero.
+        back
+            Whether groups that are new here were listed before: each has its old place in line.
         """
         adopted = {group.group_id: group for group in groups if group.assets}
         if not adopted:
             return False
-        arrived = [group_id for group_id in adopted if group_id not in self._groups]
-        first = not self._groups
+        arrived = adopted.keys() - self._groups.keys()
+        first = back or not self._groups
         self._groups = adopted
         self._visits = {
             group_id: visit
@@ -91,7 +96,7 @@ class Scheduler:
         self.order(index)
         self._holdings.pass_on(adopted)
         self._reassign()
-        self._line_up([] if first else arrived, unknown=0.0 if first else self._now)
+        self._line_up(set() if first else arrived, unknown=0.0 if first else self._now)
         return True
 
     def order(self, index: Mapping[str, float]) -> None:
@@ -187,13 +192,9 @@ class Scheduler:
 
     def _line_up(self, arrived: Collection[str], unknown: float) -> None:
         """Order what rotates by its last visit. Whoever was not there before joins at the end."""
-        places: dict[str, float] = {}
-        for group_id in self.plan.rotating:
-            if group_id not in self.standing:
-                visit = self._visits.get(group_id)
-                ended = unknown if visit is None else visit.ended
-                places[group_id] = self._waiting.get(group_id, ended)
-        places |= {group_id: self._now for group_id in arrived if group_id in places}
+        absent = [group_id for group_id in self.plan.rotating if group_id not in self.standing]
+        ended = {g: visit.ended for g, visit in self._visits.items()} | self._waiting
+        places = {g: self._now if g in arrived else ended.get(g, unknown) for g in absent}
         self._waiting = OrderedDict(sorted(places.items(), key=lambda item: (item[1], item[0])))
         self._unseen.extend(sorted(group for group in arrived if group not in self._visits))
 

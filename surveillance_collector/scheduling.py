@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from surveillance_collector.holdings import Change, Unsubscribe
 from surveillance_collector.scheduler import Scheduler
 from surveillance_collector.selection import Watchlist, fixed_selection, watchlist_of
 from surveillance_collector.share import Share
@@ -52,6 +53,10 @@ class Scheduling:
     wall_ns
         The wall's nanoseconds since the epoch, read once: from there on the time is one that
         nobody sets.
+    pressed
+        Whether warm markets are to be given up.
+    shed
+        Is told which assets are, just before they are unsubscribed.
     """
 
     def __init__(
@@ -66,6 +71,8 @@ class Scheduling:
         now_ns: Callable[[], int],
         fresh_ns: int,
         wall_ns: Callable[[], int],
+        pressed: Callable[[], bool] = lambda: False,
+        shed: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._lake = lake
@@ -78,6 +85,10 @@ class Scheduling:
         self._offset = wall_ns() / 1e9 - time.monotonic()
         self._visits = VisitStore(lake.store, venue, share.name)
         self._saved_at = self._now()
+        self._pressed = pressed
+        self._shed = shed
+        self._kept: frozenset[str] | None = None
+        """Groups that alone may stand, None where all may."""
         self._watchlist: Watchlist | None = None
         self._priorities_said = ""
         table, rotation = settings.venues[venue], settings.rotation
@@ -104,7 +115,7 @@ class Scheduling:
         if not self._settings.rotation.enabled:
             watchlist = fixed_selection(watchlist, table.max_subs)
         index = self._read_index(watchlist, self._receive_time())
-        if not self.scheduler.adopt(watchlist.groups, watchlist.pinned, index):
+        if not self._schedule(watchlist, index):
             return False
         self._watchlist = watchlist
         log.info(
@@ -118,6 +129,39 @@ class Scheduling:
         )
         self._log_plan()
         return True
+
+    def _schedule(
+        self, watchlist: Watchlist, index: dict[str, float], *, back: bool = False
+    ) -> bool:
+        kept = self._kept
+        groups = [g for g in watchlist.groups if kept is None or g.group_id in kept]
+        return self.scheduler.adopt(groups, watchlist.pinned, index, back=back)
+
+    def _give_way(self, watchlist: Watchlist) -> None:
+        """Let the hot groups alone stand while the disk is full, and all again after it."""
+        standing = self.scheduler.standing
+        if self._pressed() == (self._kept is not None) or not standing:
+            return
+        index = self._read_index(watchlist, self._receive_time())
+        if self._kept is None:
+            hot = set(self._subscriptions.hot)
+            kept = {g for g, s in standing.items() if not hot.isdisjoint(s.group.assets)}
+            # where nothing is hot nothing is spared by giving it up: what stands stays, unrelieved
+            self._kept = frozenset(kept or standing)
+            if not self._schedule(watchlist, index):
+                # the universe has none of them any more
+                self._kept = None
+                return
+            log.warning(
+                "warm_given_up",
+                venue=self._venue.value,
+                kept=len(self._kept),
+                given_up=len(standing) - len(self._kept),
+            )
+        else:
+            self._kept = None
+            self._schedule(watchlist, index, back=True)
+            log.info("warm_comes_back", venue=self._venue.value)
 
     async def run(self) -> None:
         """Step until cancelled."""
@@ -149,6 +193,7 @@ class Scheduling:
     async def _step(self) -> None:
         if self._watchlist is None:
             return
+        self._give_way(self._watchlist)
         now_ns = self._now_ns()
         fresh = [
             group.group_id
@@ -156,6 +201,9 @@ class Scheduling:
             if self._books.all_fresh(group.assets, now_ns, self._fresh_ns)
         ]
         changes = self.scheduler.step(self._now(), fresh)
+        kept = self._kept
+        if kept is not None and (left := [a for c in changes for a in _left_of(c, kept)]):
+            self._shed(left)
         if changes:
             await self._subscriptions.apply(changes, self._watchlist)
 
@@ -230,3 +278,9 @@ class Scheduling:
                 groups=scheduler.unaffordable[:10],
                 next_step="they are subscribed at the next start",
             )
+
+
+def _left_of(change: Change, kept: frozenset[str]) -> tuple[str, ...]:
+    """Assets that are unsubscribed because their group is not among those kept."""
+    gone = isinstance(change, Unsubscribe) and change.group_id not in kept
+    return change.assets if gone else ()

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from surveillance_collector.backpressure import BACKPRESSURE
 from surveillance_collector.configured import new_engine
 from surveillance_collector.health.readings import Course, read_venue
 from surveillance_collector.health.watch import HealthWatch
@@ -118,6 +119,8 @@ class VenueCollector:
             now_ns=self._clock.now_ns,
             fresh_ns=receive_ns_of_wall(settings.mock, FRESH_SECONDS),
             wall_ns=wall_ns,
+            pressed=lambda: self._recording.watch.pressure.shedding,
+            shed=lambda assets: self._recording.sink.shed(assets, self._clock.now_ns()),
         )
         self._universe_digest = ""
         self._refusal = ""
@@ -176,6 +179,7 @@ class VenueCollector:
             self._rejected.not_kept,
             adapter_of(self._venue).message_types,
             self._subscriptions,
+            self._recording.status(),
         )
 
     # ── universe ─────────────────────────────────────────────────────────────────────────────
@@ -198,6 +202,14 @@ class VenueCollector:
             self._adopt_universe()
 
     def _adopt_universe(self) -> bool:
+        """Go by the newest universe; False where there is none to use."""
+        try:
+            return self._adopt_newest()
+        except OSError as error:
+            log.error("universe_unreadable", venue=self._venue.value, cause=str(error)[:300])
+            return bool(self._universe_digest)
+
+    def _adopt_newest(self) -> bool:
         """Hand a newly published universe to the scheduler; False where there is none to use."""
         now = datetime.fromtimestamp(self._now_ns() / 1e9, UTC)
         max_age = timedelta(hours=self._settings.universe.max_age_hours)
@@ -244,6 +256,9 @@ class VenueCollector:
             self._subscriptions.raise_failed()
             now_ns = self._clock.now_ns()
             await self._carry_out(self._recording.take(now_ns))
+            if (since_ns := self._recording.unheard_since(now_ns)) is not None:
+                for feed in self._feeds:
+                    feed.give_up(BACKPRESSURE, since_ns)
             self._course.driven = time.monotonic()
 
     async def _carry_out(self, output: Output) -> None:

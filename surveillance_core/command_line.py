@@ -6,9 +6,11 @@ Exit codes: 0 done, 1 failed, 2 usage, 75 another process holds the lock, 78 bad
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -17,6 +19,7 @@ import structlog
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperCommand
 
 from surveillance_core.lake.errors import LakeError, OriginError
 from surveillance_core.lake.publish import Lake, Origin
@@ -42,6 +45,12 @@ DataDirOption = Annotated[
     typer.Option("--data-dir", help="Root of the lake: a directory or s3://bucket/prefix."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+DateOption = Annotated[
+    datetime | None,
+    typer.Option("--date", formats=["%Y-%m-%d"], help="UTC day. Default: today."),
+]
+
+_EXAMPLES = re.compile(r"^Examples\n-+\n", re.MULTILINE)
 
 console = Console()
 errors = Console(stderr=True)
@@ -60,6 +69,21 @@ class LockHeld(CommandFailed):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, EXIT_LOCKED)
+
+
+class _Command(TyperCommand):
+    """Shows the examples of a docstring each on its line, under a heading."""
+
+    def __init__(self, *arguments: Any, **members: Any) -> None:
+        super().__init__(*arguments, **members)
+        # what follows a backspace keeps its lines
+        self.help = _EXAMPLES.sub("\b\nExamples:\n", self.help or "")
+
+
+def show_examples(app: typer.Typer) -> None:
+    """Have the help of every command of an application show its examples."""
+    for command in app.registered_commands:
+        command.cls = _Command
 
 
 @contextmanager
@@ -87,6 +111,11 @@ def open_lake(settings: Settings, *, write: bool) -> Lake:
     origin: Origin | None = settings.origin if write else None
     options = ObjectStoreOptions(settings.storage.s3_endpoint_url, settings.storage.s3_region)
     return Lake(settings.data_dir, origin, options)
+
+
+def day_of(given: datetime | None) -> date:
+    """The day that a command was given, or today's; UTC."""
+    return given.date() if given is not None else datetime.now(UTC).date()
 
 
 def print_json(value: object) -> None:

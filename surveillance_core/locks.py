@@ -49,10 +49,13 @@ def process_lock(store: Store, name: str, refusal: str, next_step: str) -> Gener
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        holder.write_text(json.dumps(record), encoding="utf-8")
+        # it only says who holds the lock: a full disk is no reason not to
+        with suppress(OSError):
+            holder.write_text(json.dumps(record), encoding="utf-8")
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with suppress(OSError):
+            holder.unlink(missing_ok=True)
         lock.release()
 
 

@@ -158,7 +158,10 @@ class VenuesSettings(_Table):
 
 
 class RawSettings(_Table):
-    """``[storage.raw]``: the archive of frames as they were received."""
+    """``[storage.raw]``: the archive of frames as they were received.
+
+    With 0 days none are archived, and what was archived before is left alone.
+    """
 
     keep_days: float = Field(default=0.0, ge=0.0)
 
@@ -171,6 +174,7 @@ class StorageSettings(_Table):
     flush_seconds: float = Field(default=5.0, ge=0.0)
     bucket_minutes: float = Field(default=5.0, gt=0.0, le=60.0)
     heartbeat_seconds: float = Field(default=60.0, gt=0.0)
+    held_rows: int = Field(default=1_000_000, ge=1)
     raw: RawSettings = RawSettings()
     s3_endpoint_url: str = ""
     s3_region: str = "us-east-1"

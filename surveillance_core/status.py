@@ -40,6 +40,35 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whose the asset is that would be missed: ``own``, ``other``, or empty where there is none."""
 
 
+class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How what a venue brings is put away."""
+
+    lag_seconds: float = 0.0
+    """Age of the oldest input that is not on the disk."""
+    waiting_bytes: int = 0
+    """What is in memory alone."""
+    on_reserve: bool = False
+    """Whether the journal has nothing left but what was set aside for it."""
+    failing: bool = False
+    """Whether the last write failed."""
+    failures: int = 0
+    segments: int = 0
+    """Files of the journal."""
+    blocked: str = ""
+    """Why recording has not begun; empty where it has."""
+    level: str = "ok"
+    """``ok``, ``low`` or ``full``."""
+    causes: tuple[str, ...] = ()
+    """Why it is full."""
+    free_share: float | None = None
+    """Of the lake's disk or the journal's, whichever has less; None where it is not known."""
+    shedding: bool = False
+    """Whether warm markets are given up."""
+    sockets_paused: bool = False
+    """Whether no socket is read because the memory is full."""
+    pauses: int = 0
+
+
 class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How the collection of one venue stands. Counts are since the start unless they say so."""
 
@@ -84,6 +113,7 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What REST said of books, and what came of it."""
     witness_demoted: bool = False
     """Whether it contradicted so much that it is not asked for a while."""
+    journal: JournalStatus = JournalStatus()
     failed: str
     """Kinds of error that end the collection; empty while there are none."""
     stopping: bool

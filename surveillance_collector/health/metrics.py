@@ -61,6 +61,35 @@ _GAUGES: tuple[_Figure, ...] = (
     _Figure("witness_demoted", "1 while REST is not believed.", lambda v: v.witness_demoted),
     _Figure("universe_age_seconds", "Age of the universe.", lambda v: v.universe_age_seconds),
     _Figure("engine_age_seconds", "Since the engine last moved.", lambda v: v.engine_age_seconds),
+    _Figure(
+        "journal_lag_seconds",
+        "Age of the oldest input that is not on the disk.",
+        lambda v: v.journal.lag_seconds,
+    ),
+    _Figure(
+        "journal_waiting_bytes",
+        "Input that is in memory alone.",
+        lambda v: v.journal.waiting_bytes,
+    ),
+    _Figure(
+        "journal_on_reserve",
+        "1 while the journal has only its reserve left.",
+        lambda v: v.journal.on_reserve,
+    ),
+    _Figure("journal_failing", "1 while it cannot be written.", lambda v: v.journal.failing),
+    _Figure("journal_segments", "Files of the journal.", lambda v: v.journal.segments),
+    _Figure("disk_free_share", "Of the fuller disk.", lambda v: v.journal.free_share),
+    _Figure(
+        "recording_full",
+        "1 while what comes in cannot be put away.",
+        lambda v: v.journal.level == "full",
+    ),
+    _Figure("shedding", "1 while warm markets are given up.", lambda v: v.journal.shedding),
+    _Figure(
+        "sockets_paused",
+        "1 while no socket is read, for want of memory.",
+        lambda v: v.journal.sockets_paused,
+    ),
 )
 _COUNTERS: tuple[_Figure, ...] = (
     _Figure("frames", "Frames received.", lambda v: v.frames),
@@ -68,6 +97,8 @@ _COUNTERS: tuple[_Figure, ...] = (
     _Figure("trades", "Trade rows made.", lambda v: v.counts.get("trades", 0)),
     _Figure("files_published", "Files published.", lambda v: v.files),
     _Figure("publish_failures", "Failed attempts at a file.", lambda v: v.publish_failures),
+    _Figure("journal_failures", "Failed writes of the journal.", lambda v: v.journal.failures),
+    _Figure("socket_pauses", "Times no socket was read.", lambda v: v.journal.pauses),
     _Figure(
         "rejected_frames_not_kept", "Rejected and not kept either.", lambda v: v.rejected_not_kept
     ),

@@ -113,6 +113,7 @@ def _of_venue(venue: VenueStatus, limits: Limits) -> Iterator[_Finding]:
             f"see {venue.universe_refused} in the log, and publish it again with: "
             f"surveillance scan --venue {venue.venue}",
         )
+    yield from _of_journal(venue)
     if venue.universe is None:
         yield _Finding(
             "universe_missing",
@@ -154,6 +155,38 @@ def _of_venue(venue: VenueStatus, limits: Limits) -> Iterator[_Finding]:
             "publish_failing",
             f"files cannot be published; {venue.rows_held:,} rows are held in memory",
             "run: surveillance doctor, and look for publish_failed in the log",
+        )
+
+
+_MEND = "free space on the disks of data_dir and the journal, or mend them: it goes on alone"
+_PRESSED = {
+    "reserve": "the journal has only its reserve left and no file is published",
+    "journal": "the journal cannot be written",
+    "rows": "too many rows wait for files",
+}
+
+
+def _of_journal(venue: VenueStatus) -> Iterator[_Finding]:
+    journal = venue.journal
+    if journal.blocked:
+        yield _Finding(
+            "recording_blocked",
+            f"recording has not begun: {journal.blocked}",
+            _MEND,
+        )
+    if journal.causes:
+        spared = "; warm markets are given up" if journal.shedding else ""
+        yield _Finding(
+            "recording_full",
+            "; ".join(_PRESSED[cause] for cause in journal.causes) + spared,
+            _MEND,
+        )
+    if journal.sockets_paused:
+        yield _Finding(
+            "sockets_paused",
+            f"no socket is read: {journal.waiting_bytes / 1e6:.0f} MB wait for the disk and "
+            f"{venue.rows_held:,} rows for files",
+            "mend the disk; the limits are journal.memory_mb and storage.held_rows",
         )
 
 

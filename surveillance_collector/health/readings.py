@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from surveillance_collector.coverage import TRUSTED
 from surveillance_collector.following import Followed
-from surveillance_core.status import ConnectionStatus, VenueStatus
+from surveillance_core.status import ConnectionStatus, JournalStatus, VenueStatus
 
 if TYPE_CHECKING:
     from surveillance_collector.feed import Feed
@@ -54,6 +54,7 @@ def read_venue(
     rejected_not_kept: int,
     message_types: frozenset[str],
     subscriptions: Subscriptions,
+    journal: JournalStatus,
 ) -> VenueStatus:
     """How a venue's collection stands at this moment.
 
@@ -101,6 +102,7 @@ def read_venue(
         publish_failures=report.publish_failures,
         publish_failing=course.publish_failing,
         engine_age_seconds=None if course.driven is None else now - course.driven,
+        journal=journal,
         failed=course.failed,
         stopping=course.stopping,
     )

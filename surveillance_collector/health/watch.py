@@ -118,7 +118,8 @@ class HealthWatch:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._address_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._address_file.unlink(missing_ok=True)
         await self._open.aclose()
 
     async def _serve(self) -> None:

@@ -63,11 +63,25 @@ class LocalSegments:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def open(self) -> None:
+        """Make the directory where there is none; raises ``OSError`` where it is not to be used."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(self._directory, os.W_OK | os.X_OK):
+            read_only = os.statvfs(self._directory).f_flag & os.ST_RDONLY
+            number = errno.EROFS if read_only else errno.EACCES
+            raise OSError(number, os.strerror(number), str(self._directory))
+        for parent in self._directory.absolute().parents:
+            # whoever made them may have died before; what is not to be synced is not ours
+            with suppress(OSError):
+                _sync_directory(parent)
 
     def names(self) -> list[str]:
         """Segments, the first written first."""
-        found = (entry.name for entry in os.scandir(self._directory))
+        try:
+            found = [entry.name for entry in os.scandir(self._directory)]
+        except FileNotFoundError:
+            return []
         return sorted(name for name in found if parse_segment_name(name) is not None)
 
     def read(self, name: str) -> bytes:
@@ -76,10 +90,11 @@ class LocalSegments:
 
     def create(self, name: str) -> int:
         """A new file, and a descriptor to write it by; its name is durable."""
+        self.open()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(self._directory / name, flags, 0o600)
         try:
-            self._sync_directory()
+            _sync_directory(self._directory)
         except OSError:
             os.close(descriptor)
             raise
@@ -105,10 +120,12 @@ class LocalSegments:
         """Delete segments in their order, so that none is left behind a hole."""
         for name in sorted(names):
             (self._directory / name).unlink(missing_ok=True)
-        self._sync_directory()
+            # nothing else keeps a later name from going first
+            _sync_directory(self._directory)
 
     def allocate_reserve(self, size: int) -> None:
         """Set bytes of the disk aside in a file, which is made whole or not at all."""
+        self.open()
         path = self._directory / _RESERVE
         with suppress(FileNotFoundError):
             if path.stat().st_size == size:
@@ -130,9 +147,10 @@ class LocalSegments:
         """Give back what was set aside."""
         (self._directory / _RESERVE).unlink(missing_ok=True)
 
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

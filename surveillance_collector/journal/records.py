@@ -51,6 +51,8 @@ class Kind(IntEnum):
     """Time passed, and what had been produced so far was taken to be published."""
     FINISH = 23
     """The end of input: everything was judged and covered."""
+    SHED = 24
+    """Assets that are about to be unsubscribed because what they bring could not be kept."""
 
     @property
     def is_input(self) -> bool:
@@ -113,6 +115,7 @@ encode_payload: Final = msgspec.msgpack.Encoder().encode
 decode_header: Final = msgspec.msgpack.Decoder(Header).decode
 decode_follow: Final = msgspec.msgpack.Decoder(Follow).decode
 decode_forget: Final = msgspec.msgpack.Decoder(list[str]).decode
+decode_shed: Final = decode_forget
 decode_disconnect: Final = msgspec.msgpack.Decoder(Disconnect).decode
 decode_doubt: Final = msgspec.msgpack.Decoder(Doubt).decode
 

@@ -1,8 +1,9 @@
 """What a run left behind made into rows: the journal through the engine, less what is published.
 
 Rows are the same when their inputs are, so which of them the lake has is told by the positions that
-its manifest gives for each file: of a table and bucket it has everything that was produced up to
-the last mark that any file of them names.
+its manifest gives for each file: of a table and bucket it has everything that a run produced up to
+the last mark that any file of them names whose rows begin in that run or before it. What begins
+after the run says nothing of it: a process publishes its own rows while it still recovers others'.
 """
 
 from __future__ import annotations
@@ -27,13 +28,17 @@ from surveillance_collector.journal.records import (
     decode_doubt,
     decode_follow,
     decode_forget,
+    decode_shed,
     read_header,
 )
 from surveillance_collector.output import Output
+from surveillance_collector.rows import Row
 from surveillance_collector.sampling import Sampling
+from surveillance_core.lake.schemas import COVERAGE
 
 log = structlog.get_logger()
 
+DAMAGED = "journal_damaged"
 LONGEST_GAP_NS = 3_600_000_000_000
 """Time after a run's end for which the ledger says that it is missing; a longer absence is none of
 a market's that the run followed, but the collector's own."""
@@ -62,6 +67,8 @@ class Recovered:
     """Rows that one had."""
     skipped_bytes: int = 0
     """Of the journal, that could not be read."""
+    damaged: list[str] = field(default_factory=list[str])
+    """Segments of which something could not be read."""
     unreadable: list[str] = field(default_factory=list[str])
     """Segments without a beginning that can be read."""
     missing: int = 0
@@ -84,9 +91,9 @@ class EngineMaker(Protocol):
         ...
 
 
-Published = Callable[[str, int, int], int]
-"""Of a table's name, a row's time and a bucket's length, both in microseconds, the last position
-that is published."""
+Published = Callable[[str, int, int, int], int]
+"""Of a table's name, a row's time and a bucket's length, both in microseconds, and the position
+that ends the row's run, the last position up to which the run's rows are published."""
 Sink = Callable[[Output, Sampling, int, int], None]
 """Takes rows with the sampling of their run, the time in nanoseconds they were produced by, and the
 position that they were produced up to."""
@@ -101,6 +108,7 @@ def list_segments(files: SegmentFiles, names: Iterable[str], found: Recovered) -
             segments.append(SegmentFile(name, header, begun_ns))
         except (JournalDamaged, OSError) as error:
             found.unreadable.append(name)
+            found.damaged.append(name)
             log.error("journal_segment_unreadable", segment=name, cause=str(error)[:200])
     for segment, following in pairwise(segments):
         # what was written but not synced is there again, in the file that goes on
@@ -132,8 +140,18 @@ def recover(
     runs = [list(run) for _, run in groupby(segments, key=lambda s: s.header.run)]
     ends = [run[0].begun_ns for run in runs[1:]] + [now_ns]
     for run, end_ns in zip(runs, ends, strict=True):
-        _Run(files, engines, published, hand_over, found).replay(run, end_ns)
+        until = _end_of(run[-1], files)
+        _Run(files, engines, published, hand_over, found, until).replay(run, end_ns)
     return found
+
+
+def _end_of(segment: SegmentFile, files: SegmentFiles) -> int:
+    """A position after all that a run can have published, and before the next run's.
+
+    It was on disk before it was published; the end of what the run left has a position as well.
+    """
+    inputs = sum(record.kind >= Kind.CONNECT for record in Segment(files.read(segment.name)))
+    return segment.header.first + inputs + 1
 
 
 class _Run:
@@ -146,16 +164,22 @@ class _Run:
         published: Published,
         hand_over: Sink,
         found: Recovered,
+        until: int,
     ) -> None:
         self._files = files
         self.engines = engines
         self._published = published
         self._hand_over = hand_over
         self._found = found
+        self._until = until
         self._inputs: InputReplay | None = None
         self._position = 0
         """Of the last input applied, or before the first."""
         self._last_ns = 0
+        self._hole_ns: int | None = None
+        """Since when inputs are missing that were before those that come next."""
+        self._told: frozenset[Row] = frozenset()
+        """Rows of what ended there, which what goes on after it makes as well."""
 
     def replay(self, segments: Sequence[SegmentFile], end_ns: int) -> None:
         """Everything of the run, and its end: it knows nothing of what came after."""
@@ -170,7 +194,8 @@ class _Run:
         if self._inputs is not None and self._position + 1 != header.first:
             found.missing += 1
             log.error("journal_inputs_missing", after=self._position, before=header.first)
-            self._end(header.sampling, segment.begun_ns, "journal_damaged")
+            self._end(header.sampling, segment.begun_ns, DAMAGED)
+            self._hole_ns = self._last_ns
         inputs = self._inputs
         head: list[Record] = []
         for record in reading:
@@ -178,18 +203,20 @@ class _Run:
                 head.append(record)
                 continue
             if inputs is None:
-                inputs = self._begin(header, head)
+                inputs = self._begin(segment, head)
             if segment.until is not None and self._position + 1 >= segment.until:
                 break
             self._position += 1
             self._apply(inputs, record, header.sampling)
         else:
             found.skipped_bytes += reading.skipped_bytes
+            if reading.skipped_bytes:
+                found.damaged.append(segment.name)
         if inputs is None:
-            self._begin(header, head)
+            self._begin(segment, head)
 
-    def _begin(self, header: Header, head: Iterable[Record]) -> InputReplay:
-        engine = None
+    def _begin(self, segment: SegmentFile, head: Iterable[Record]) -> InputReplay:
+        header, engine = segment.header, None
         standing: list[Record] = []
         for record in head:
             if record.kind in (Kind.STANDING_CONNECTION, Kind.STANDING_ASSETS):
@@ -202,6 +229,11 @@ class _Run:
         self._position = header.first - 1
         if engine is None:
             self._found.without_checkpoint += 1
+        elif self._hole_ns is not None:
+            engine.miss(DAMAGED, self._hole_ns, segment.begun_ns)
+            self._take(engine, header.sampling, self._position)
+            self._last_ns = max(self._last_ns, segment.begun_ns)
+        self._hole_ns = None
         inputs = self._inputs = InputReplay(engine or self.engines.new(header.sampling))
         for record in standing:
             inputs.stand(record, known=engine is not None)
@@ -226,28 +258,24 @@ class _Run:
         inputs, self._inputs = self._inputs, None
         if inputs is None:
             return
-        engine = inputs.engine
-        if not inputs.finished:
-            engine.advance(self._last_ns)
-            for conn in inputs.open:
-                engine.disconnect(conn, self._last_ns, cause)
-            until_ns = min(max(end_ns, self._last_ns), self._last_ns + LONGEST_GAP_NS)
-            engine.finish(until_ns)
-        self._take(engine, sampling, self._position + 1)
+        inputs.end(self._last_ns, end_ns, cause)
+        self._told = self._take(inputs.engine, sampling, self._position + 1)
 
-    def _take(self, engine: Engine, sampling: Sampling, position: int) -> None:
-        """Hand over what has been produced and is not published."""
+    def _take(self, engine: Engine, sampling: Sampling, position: int) -> frozenset[Row]:
+        """Hand over what has been produced and is not published; what of the ledger that was."""
         output = engine.drain()
         bucket_us = sampling.bucket_ns // 1_000
         rows = [
             (table, time_us, row)
             for table, time_us, row in output.rows
-            if self._published(table.name, time_us, bucket_us) < position
+            if self._published(table.name, time_us, bucket_us, self._until) < position
+            and not (self._hole_ns is not None and table is COVERAGE and row in self._told)
         ]
         self._found.published_before += len(output.rows) - len(rows)
         self._found.rows += len(rows)
         output.rows = rows
         self._hand_over(output, sampling, self._last_ns, position)
+        return frozenset(row for table, _, row in rows if table is COVERAGE)
 
 
 class InputReplay:
@@ -288,6 +316,8 @@ class InputReplay:
         elif record.kind == Kind.FORGET:
             name = self._names.get(record.conn, "")
             engine.forget(name, decode_forget(record.payload), record.recv_ns)
+        elif record.kind == Kind.SHED:
+            engine.shed(decode_shed(record.payload), record.recv_ns)
         elif record.kind == Kind.DISCONNECT:
             told = decode_disconnect(record.payload)
             name = self._names[record.conn]
@@ -303,6 +333,14 @@ class InputReplay:
         elif record.kind == Kind.FINISH:
             engine.finish(record.recv_ns)
             self.finished = True
+
+    def end(self, last_ns: int, end_ns: int, cause: str) -> None:
+        """The inputs end at ``last_ns``: what stood is not known any more, up to ``end_ns``."""
+        if not self.finished:
+            self.engine.advance(last_ns)
+            for conn in self.open:
+                self.engine.disconnect(conn, last_ns, cause)
+            self.engine.finish(min(max(end_ns, last_ns), last_ns + LONGEST_GAP_NS))
 
     def _name(self, record: Record) -> None:
         name = record.payload.decode()

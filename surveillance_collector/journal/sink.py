@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from surveillance_collector.backpressure import BackPressure
 from surveillance_collector.engine import Engine
 from surveillance_collector.following import Followed
 from surveillance_collector.journal.records import (
@@ -25,9 +26,12 @@ class JournaledEngine:
     Time that passes is no input: it does nothing that the next input would not do.
     """
 
-    def __init__(self, engine: Engine, journal: Journal) -> None:
+    def __init__(
+        self, engine: Engine, journal: Journal, back_pressure: BackPressure | None = None
+    ) -> None:
         self.engine = engine
         self._journal = journal
+        self._back_pressure = back_pressure or BackPressure(journal)
         self._numbers: dict[str, int] = {}
         self._last_number = 0
         self._standing: dict[str, dict[str, tuple[AssetTerms, Tier]]] = {}
@@ -63,9 +67,17 @@ class JournaledEngine:
             self._standing.get(conn, {}).pop(asset_id, None)
         self.engine.forget(conn, asset_ids, recv_ns)
 
+    def shed(self, asset_ids: Sequence[str], recv_ns: int) -> None:
+        """These are about to be unsubscribed to spare the disk."""
+        self.apply_taken()
+        self.apply_taken()
+        self._journal.append(Kind.SHED, recv_ns, 0, encode_payload(list(asset_ids)))
+        self.engine.shed(asset_ids, recv_ns)
+
     def disconnect(self, conn: str, recv_ns: int, cause: str, since_ns: int | None = None) -> None:
         """The connection is gone."""
         self.apply_taken()
+        cause, since_ns = self._back_pressure.ending(cause, since_ns, recv_ns)
         number = self._numbers.pop(conn, None)
         if number is None:
             return
@@ -117,11 +129,11 @@ class JournaledEngine:
     @property
     def crowded(self) -> bool:
         """Whether ``room`` would wait."""
-        return self._journal.crowded
+        return self._back_pressure.crowded
 
     async def room(self) -> None:
         """Return when more may be taken: what is not on disk must not fill the memory."""
-        await self._journal.room()
+        await self._back_pressure.room()
 
     def mark(self, now_ns: int) -> int:
         """What the engine had produced by now was handed over; the position of the mark."""

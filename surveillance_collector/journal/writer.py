@@ -53,6 +53,8 @@ class _Group:
 
     content: list[bytes]
     last: int
+    begun_ns: int | None
+    """When the first input in them was received."""
     header: Header | None = None
     """Of the segment that begins with them, None where they go on with one."""
 
@@ -90,6 +92,8 @@ class Journal:
         self._open: list[bytes] = []
         """Records of the group that is being filled."""
         self._open_header: Header | None = None
+        self._open_ns: int | None = None
+        """When its first input was received."""
         self._groups: deque[_Group] = deque()
         self._waiting_bytes = 0
         self._segment_bytes = 0
@@ -111,6 +115,11 @@ class Journal:
 
     # ── input ────────────────────────────────────────────────────────────────────────────────
 
+    def number_from(self, first: int) -> None:
+        """Give the run's first input this position; before there is any."""
+        self._header = replace(self._header, first=first, run=first)
+        self._position = self.synced = first - 1
+
     def begin_segment(self, now_ns: int, head: list[bytes]) -> None:
         """The next inputs go to a new file that begins with ``head``, a checkpoint's records."""
         self._close_group()
@@ -124,6 +133,8 @@ class Journal:
         """Take one input; returns its position."""
         record = encode_record(kind, recv_ns, conn, payload)
         self._open.append(record)
+        if self._open_ns is None:
+            self._open_ns = recv_ns
         self._position += 1
         self._segment_bytes += len(record)
         self._count(len(record))
@@ -133,6 +144,8 @@ class Journal:
         """Take frames of one connection, each an input."""
         records = frame_records(conn, frames)
         self._open += records
+        if self._open_ns is None:
+            self._open_ns = frames[0][1]
         self._position += len(records)
         size = sum(map(len, records))
         self._segment_bytes += size
@@ -154,6 +167,12 @@ class Journal:
         return self._waiting_bytes
 
     @property
+    def oldest_ns(self) -> int | None:
+        """When the first input that is in memory alone was received."""
+        begun = (group.begun_ns for group in self._groups)
+        return next((ns for ns in begun if ns is not None), self._open_ns)
+
+    @property
     def crowded(self) -> bool:
         """Whether ``room`` would wait."""
         return not self._room.is_set()
@@ -169,8 +188,9 @@ class Journal:
 
     def _close_group(self) -> None:
         if self._open:
-            self._groups.append(_Group(self._open, self._position, self._open_header))
-            self._open, self._open_header = [], None
+            group = _Group(self._open, self._position, self._open_ns, self._open_header)
+            self._groups.append(group)
+            self._open, self._open_header, self._open_ns = [], None, None
 
     # ── output ───────────────────────────────────────────────────────────────────────────────
 
@@ -212,13 +232,16 @@ class Journal:
 
     async def set_reserve(self) -> None:
         """Set disk aside for the journal alone, if there is enough."""
-        if self._reserve_bytes:
-            try:
-                await asyncio.to_thread(self._files.allocate_reserve, self._reserve_bytes)
-            except OSError:
-                self.on_reserve = True
-            else:
-                self.on_reserve = False
+        if not self._reserve_bytes:
+            # what there is none of cannot be had back: all is well once something was written
+            self.on_reserve = self.failing is not None
+            return
+        try:
+            await asyncio.to_thread(self._files.allocate_reserve, self._reserve_bytes)
+        except OSError:
+            self.on_reserve = True
+        else:
+            self.on_reserve = False
 
     def _next_groups(self) -> list[_Group]:
         """Groups up to the next segment's."""
@@ -287,11 +310,13 @@ class Journal:
                 next_step="free space on the disk of the state directory, or mend it",
             )
         self.failing = str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) and not self.on_reserve:
-            self.on_reserve = True
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            # again and again: one of another size may have been left by an earlier run
             with suppress(OSError):
                 self._files.release_reserve()
-            log.error("journal_on_reserve", bytes=self._reserve_bytes)
+            if not self.on_reserve:
+                self.on_reserve = True
+                log.error("journal_on_reserve", bytes=self._reserve_bytes)
 
     # ── letting go ───────────────────────────────────────────────────────────────────────────
 

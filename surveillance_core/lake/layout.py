@@ -128,6 +128,13 @@ def journal_dir(venue: Venue, shard: str) -> str:
     return f"journal-{venue.value}-{_checked(shard)}"
 
 
+def damaged_segment_file(venue: Venue, shard: str, name: str) -> str:
+    """Beside the lake: a segment of which not all could be read, kept for who may read more."""
+    if parse_segment_name(name) is None:
+        raise ValueError(f"{name} is no segment's name")
+    return f"{journal_dir(venue, shard)}/{name}"
+
+
 def parse_journal_dir(name: str) -> tuple[Venue, str] | None:
     """Venue and shard of a journal's directory, None for any other name."""
     found = _JOURNAL.fullmatch(name)
@@ -199,6 +206,11 @@ def parse_part_shard(path: str) -> str | None:
     """The shard of a ``bucket_file``, None for any other path."""
     found = _PART.search(path)
     return found[1] if found else None
+
+
+def raw_root(venue: Venue) -> str:
+    """``raw/venue=V``: below it, a directory a day."""
+    return f"{RAW}/venue={venue.value}"
 
 
 def parse_hour(path: str) -> datetime | None:

@@ -37,7 +37,7 @@ class Operation(StrEnum):
     REPLACE = "replace"
     """About to replace a file in place: not in force, but what it announces may be found there."""
     RETIRE = "retire"
-    """Deleted; others hold its rows (compaction)."""
+    """Deleted; others hold its rows (compaction), or it was kept long enough (raw frames)."""
     QUARANTINE = "quarantine"
     """Failed a check and was taken out of the lake."""
 
@@ -74,7 +74,7 @@ class ManifestDay(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: tuple[ManifestEntry, ...]
     damaged_lines: int
     former: tuple[ManifestEntry, ...] = ()
-    """Files out of force because another holds their rows, by path: deleted where retired."""
+    """Files out of force, by path: another holds their rows, or they are retired and deleted."""
 
     def files(self, table: str) -> list[ManifestEntry]:
         """Files in force of one table, by path."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -62,7 +62,7 @@ class Lake:
             record = _decode_record(self.store.read_bytes(LAKE_RECORD))
         except FileNotFoundError:
             content = json.dumps({"origin": origin, "schema_version": SCHEMA_VERSION})
-            with _publishing(self.store, LAKE_RECORD) as staged:
+            with publishing(self.store, LAKE_RECORD) as staged:
                 staged.write_bytes(content.encode() + b"\n")
                 self.store.publish_file(staged, LAKE_RECORD)
             return
@@ -181,13 +181,14 @@ def publish_written(
     PublishError
         If the file could not be written and checked; nothing of it is visible.
     """
-    with _publishing(lake.store, path, ".parquet", writer) as staged:
+    with publishing(lake.store, path, ".parquet", writer) as staged:
         write(staged)
         found = pq.read_metadata(staged).num_rows
         if found != rows:
             raise PublishError(f"{path}: wrote {rows} rows, the file holds {found}")
         entry = msgspec.structs.replace(
-            _entry(staged, table.name, path, rows, first_us, last_us, journal), replaces=replaces
+            published_entry(staged, table.name, path, rows, first_us, last_us, journal),
+            replaces=replaces,
         )
         lake.store.publish_file(staged, path)
         append_entry(lake.store, venue, day, writer, entry)
@@ -219,7 +220,7 @@ def replace_rows(lake: Lake, table: Table, path: str, rows: pa.Table | pl.DataFr
         As ``publish_rows``; an earlier file stays.
     """
     arrow = _fitted(table, rows)
-    with _publishing(lake.store, path, ".parquet", table.name) as staged:
+    with publishing(lake.store, path, ".parquet", table.name) as staged:
         pq.write_table(arrow, staged, **parquet_options(table, COMPRESSION_LEVEL))
         found = pq.read_metadata(staged).num_rows
         if found != arrow.num_rows:
@@ -243,9 +244,9 @@ def publish_universe(
     listing it leaves a file that the manifest knows to be whole, and ``read_universe`` reads it.
     """
     path = universe_file(venue, day)
-    with _publishing(lake.store, path) as staged:
+    with publishing(lake.store, path) as staged:
         staged.write_bytes(encode_universe(markets))
-        entry = _entry(staged, UNIVERSE, path, len(markets), None, None, None)
+        entry = published_entry(staged, UNIVERSE, path, len(markets), None, None, None)
         if lake.store.size(path) is not None:
             announced = msgspec.structs.replace(entry, operation=Operation.REPLACE)
             append_entry(lake.store, venue, day, writer, announced)
@@ -281,7 +282,7 @@ def _time_range(arrow: pa.Table, column: str | None) -> tuple[int | None, int | 
     return bounds["min"].as_py(), bounds["max"].as_py()
 
 
-def _entry(
+def published_entry(
     staged: Path,
     table: str,
     path: str,
@@ -290,6 +291,7 @@ def _entry(
     last: int | None,
     journal: tuple[int, int] | None,
 ) -> ManifestEntry:
+    """How a staged file is to be listed once it is at ``path``; times in microseconds."""
     return ManifestEntry(
         operation=Operation.PUBLISH,
         table=table,
@@ -311,7 +313,7 @@ def file_digest(content: bytes) -> str:
 
 
 @contextmanager
-def _publishing(store: Store, path: str, suffix: str = "", writer: str = "") -> Generator[Path]:
+def publishing(store: Store, path: str, suffix: str = "", writer: str = "") -> Generator[Path]:
     """A place to stage what will be ``path``, gone afterwards; failures as ``PublishError``."""
     staged: Path | None = None
     try:
@@ -321,7 +323,9 @@ def _publishing(store: Store, path: str, suffix: str = "", writer: str = "") -> 
         raise PublishError(f"{store.root}/{path}: {error}") from error
     finally:
         if staged is not None:
-            staged.unlink(missing_ok=True)
+            # what cannot be removed now is by the writer's successor: clear_staging
+            with suppress(OSError):
+                staged.unlink(missing_ok=True)
 
 
 def _now_us() -> int:

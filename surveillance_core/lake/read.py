@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surveillance_core.lake.errors import DamagedError
-from surveillance_core.lake.layout import UNIVERSE, bucket_file, day_dir, universe_file
+from surveillance_core.lake.layout import RAW, UNIVERSE, bucket_file, day_dir, universe_file
 from surveillance_core.lake.manifest import (
     ManifestDay,
     ManifestEntry,
@@ -160,7 +160,7 @@ def damage_of(lake: Lake, entry: ManifestEntry, *, deep: bool = False) -> str | 
         elif entry.path.endswith(".parquet"):
             read_listed(lake, entry)
         else:
-            _listed_content(lake, entry)
+            listed_content(lake, entry)
     except DamagedError as error:
         return str(error)
     return None
@@ -171,7 +171,7 @@ def _change_of(lake: Lake, entry: ManifestEntry, *, deep: bool) -> str | None:
     if not deep:
         return damage_of(lake, entry)
     try:
-        _listed_content(lake, entry)
+        listed_content(lake, entry)
     except DamagedError as error:
         return str(error)
     return None
@@ -185,7 +185,7 @@ def read_listed(lake: Lake, entry: ManifestEntry) -> pa.Table:
     DamagedError
         If size, digest, a page's checksum or the number of rows is not as published.
     """
-    content = _listed_content(lake, entry)
+    content = listed_content(lake, entry)
     try:
         table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
@@ -195,7 +195,14 @@ def read_listed(lake: Lake, entry: ManifestEntry) -> pa.Table:
     return table
 
 
-def _listed_content(lake: Lake, entry: ManifestEntry) -> bytes:
+def listed_content(lake: Lake, entry: ManifestEntry) -> bytes:
+    """A listed file's content, once it has proved to be what was published.
+
+    Raises
+    ------
+    DamagedError
+        If it has not.
+    """
     _check_size(entry, lake.store.size(entry.path))
     try:
         content = lake.store.read_bytes(entry.path)
@@ -284,14 +291,14 @@ def unlisted_files(lake: Lake, venue: Venue, day: date) -> list[str]:
     being published is among them for the moment until it is listed.
     """
     found: list[str] = []
-    for table in TABLES.values():
-        directory = day_dir(table.name, venue, day)
-        for name in lake.store.list_names(directory):
-            if name.endswith(".parquet"):
-                found.append(f"{directory}/{name}")
+    for name in (*TABLES, RAW):
+        directory = day_dir(name, venue, day)
+        for child in lake.store.list_names(directory):
+            if child.endswith(".parquet"):
+                found.append(f"{directory}/{child}")
                 continue
-            inside = lake.store.list_names(f"{directory}/{name}")
-            found += [f"{directory}/{name}/{file}" for file in inside]
+            inside = lake.store.list_names(f"{directory}/{child}")
+            found += [f"{directory}/{child}/{file}" for file in inside]
     universe = universe_file(venue, day)
     if lake.store.size(universe) is not None:
         found.append(universe)

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Protocol
 
@@ -77,7 +78,11 @@ class Store(Protocol):
         ...
 
     def read_aside(self, path: str) -> bytes:
-        """What ``append_aside`` has kept, nothing where it has not."""
+        """What is kept beside the lake, nothing where there is nothing."""
+        ...
+
+    def write_aside(self, path: str, content: bytes) -> None:
+        """Keep a file beside the lake, locally, durable on return; it replaces an earlier one."""
         ...
 
     def scan_path(self, path: str) -> str:
@@ -104,6 +109,8 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
         self.root = str(self._root)
+        self._lasting: set[Path] = set()
+        """What will be in its directory after a power cut, since that was synced."""
 
     def staging(self) -> Path:
         return _private_dir(Path(self.root + STAGING_SUFFIX))
@@ -113,24 +120,29 @@ class LocalStore:
 
     def publish_file(self, staged: Path, path: str) -> None:
         target = self._root / path
-        made = self._make_parents(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
         _fsync_file(staged)
         staged.replace(target)
-        for directory in made:
-            _fsync_dir(directory)
+        _fsync_dir(target.parent)
+        self._make_last(target.parent)
 
     def append_line(self, path: str, line: bytes) -> None:
         target = self._root / path
-        made = [] if target.exists() else self._make_parents(target)
-        with target.open("ab") as file:
-            if file.tell() and not _ends_with_newline(target):
-                # a crash tore the last line: close it so that only that line is lost
-                file.write(b"\n")
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        for directory in made:
-            _fsync_dir(directory)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # nothing is buffered: a close would write again what could not be written
+        with target.open("ab", buffering=0) as file:
+            end = file.tell()
+            # a crash tore the last line: close it so that only that line is lost
+            torn = end and not _ends_with_newline(target)
+            try:
+                _write_all(file, b"\n" + line if torn else line)
+                os.fsync(file.fileno())
+                self._make_last(target)
+            except OSError:
+                # it may be there all the same, and whoever is told that it is not says it again
+                with suppress(OSError):
+                    file.truncate(end)
+                raise
 
     def read_bytes(self, path: str) -> bytes:
         return (self._root / path).read_bytes()
@@ -167,21 +179,27 @@ class LocalStore:
     def read_aside(self, path: str) -> bytes:
         return _read_aside(Path(self.root + QUARANTINE_SUFFIX), path)
 
+    def write_aside(self, path: str, content: bytes) -> None:
+        _write_aside(Path(self.root + QUARANTINE_SUFFIX), path, content)
+
     def scan_path(self, path: str) -> str:
         return str(self._root / path)
 
     def scan_options(self) -> dict[str, str] | None:
         return None
 
-    def _make_parents(self, target: Path) -> list[Path]:
-        """Create the parents and return the directories whose entries changed, deepest first."""
-        changed = [target.parent]
-        for parent in target.parents:
-            if parent.exists():
+    def _make_last(self, path: Path) -> None:
+        """Have a path's name on the disk, and those of its parents.
+
+        They may be there without: who made them may have died before.
+        """
+        for entry in (path, *path.parents):
+            if entry in self._lasting:
                 break
-            changed.append(parent.parent)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return changed
+            _fsync_dir(entry.parent)
+            self._lasting.add(entry)
+            if entry == self._root:
+                break
 
 
 class S3Store:
@@ -252,6 +270,9 @@ class S3Store:
     def read_aside(self, path: str) -> bytes:
         return _read_aside(self._local(QUARANTINE_SUFFIX), path)
 
+    def write_aside(self, path: str, content: bytes) -> None:
+        _write_aside(self._local(QUARANTINE_SUFFIX), path, content)
+
     def scan_path(self, path: str) -> str:
         return f"{self.root}/{path}"
 
@@ -291,6 +312,21 @@ def _read_aside(root: Path, path: str) -> bytes:
         return (root / path).read_bytes()
     except FileNotFoundError:
         return b""
+
+
+def _write_aside(root: Path, path: str, content: bytes) -> None:
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target.write_bytes(content)
+    _fsync_file(target)
+    for directory in (target.parent, root, root.parent):
+        _fsync_dir(directory)
+
+
+def _write_all(file: RawIOBase, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) or 0 :]
 
 
 def _fsync_file(path: Path) -> None:

@@ -1,10 +1,22 @@
-"""Reader of recorded frames: JSON lines, plain, gzip or zstd, as typed records.
+"""Recorded frames: JSON lines, plain, gzip or zstd, read and written as typed records.
 
 The format: ``{"recv_ns", "conn", "event": "connected"}`` where a connection was opened,
 ``"disconnected"`` where it ended, ``{"recv_ns", "conn", "event": "asset", "market", "asset_id",
 "min_order_size", "tick_size", "neg_risk"}`` for what REST says of an asset and the socket does not,
 and ``{"recv_ns", "conn", "frame"}`` for a frame as received. Damage is reported line by line and
 never stops the reading.
+
+What the raw archive keeps says more, so that the engine can be given the very same input again:
+
+- ``"began"`` begins a file of the archive: the process by its ``run``, and the position of its
+  ``first`` input, as the journal counts them. What such a file does not say did not happen.
+- ``"connected"`` and ``"asset"`` with ``"standing": true`` only tell how things stood then.
+- ``"asset"`` has the exact terms besides: ``tier``, ``primary``, ``mirror_id``, ``tick``.
+- ``"disconnected"`` has ``cause`` and ``since_ns``; ``"forgotten"`` (``asset_ids``) and
+  ``"doubted"`` (``asset_ids``, ``cause``, ``since_ns``) tell what else was decided.
+- ``"passed"`` tells that time passed (``"standing": true``: the file ends),
+  ``"finished"`` that the input ended and all was judged.
+- A frame that is no valid UTF-8 is in hexadecimal, ``frame_hex``.
 """
 
 from __future__ import annotations
@@ -14,7 +26,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Final, Literal, cast
 
 import msgspec
 import zstandard
@@ -24,30 +36,77 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 CAPTURE_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".zst")
 
 
-class Connected(msgspec.Struct, frozen=True, kw_only=True):
-    """A connection was opened."""
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
+    """A line that is no frame."""
 
     recv_ns: int
+
+
+class Began(_Event, frozen=True, kw_only=True, tag="began"):
+    """A file of the archive begins, with the input at the position ``first`` of a run."""
+
+    run: int
+    first: int
+
+
+class Connected(_Event, frozen=True, kw_only=True, tag="connected"):
+    """A connection was opened; where ``standing``, at some time before."""
+
     conn: str
+    standing: bool = False
 
 
-class Disconnected(msgspec.Struct, frozen=True, kw_only=True):
-    """A connection ended."""
+class Disconnected(_Event, frozen=True, kw_only=True, tag="disconnected"):
+    """A connection ended, and had told nothing since ``since_ns`` if that was earlier."""
 
-    recv_ns: int
     conn: str
+    cause: str | None = None
+    since_ns: int | None = None
 
 
-class AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What REST said of an asset; prices and sizes as spelled there, None where not recorded."""
+class AssetRecord(_Event, frozen=True, kw_only=True, tag="asset"):
+    """What REST said of an asset; prices and sizes as spelled there, None where not recorded.
 
-    recv_ns: int
+    From ``tier`` on it is what the archive alone has: ``tick`` in ticks of 0.0001 dollars.
+    """
+
     conn: str
     market: str
     asset_id: str
     min_order_size: str | None = None
     tick_size: str | None = None
     neg_risk: bool | None = None
+    tier: str | None = None
+    primary: bool | None = None
+    mirror_id: str | None = None
+    tick: int | None = None
+    standing: bool = False
+
+
+class Forgotten(_Event, frozen=True, kw_only=True, tag="forgotten"):
+    """Assets were unsubscribed; without a connection where it had ended before."""
+
+    conn: str
+    asset_ids: tuple[str, ...]
+
+
+class DoubtedAssets(_Event, frozen=True, kw_only=True, tag="doubted"):
+    """Something outside the connection contradicted the assets' books."""
+
+    conn: str
+    asset_ids: tuple[str, ...]
+    cause: str
+    since_ns: int
+
+
+class Passed(_Event, frozen=True, kw_only=True, tag="passed"):
+    """Time passed up to here; where ``standing``, only the file ends here."""
+
+    standing: bool = False
+
+
+class Finished(_Event, frozen=True, kw_only=True, tag="finished"):
+    """The input ended, and what stood was judged."""
 
 
 class FrameRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +115,14 @@ class FrameRecord(msgspec.Struct, frozen=True, kw_only=True):
     recv_ns: int
     conn: str
     frame: str
+    """As text; where it is none, what can be shown of it."""
+    raw: bytes | None = None
+    """The frame itself where it is no text."""
+
+    @property
+    def received(self) -> str | bytes:
+        """The frame as it came."""
+        return self.frame if self.raw is None else self.raw
 
 
 class Damaged(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,20 +132,69 @@ class Damaged(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
 
 
-CaptureRecord = Connected | Disconnected | AssetRecord | FrameRecord | Damaged
+EventRecord = (
+    Began | Connected | Disconnected | AssetRecord | Forgotten | DoubtedAssets | Passed | Finished
+)
+CaptureRecord = EventRecord | FrameRecord | Damaged
 
 
 class _Line(msgspec.Struct):
     """Any line, before it is known which kind it is."""
 
     recv_ns: int
-    conn: str
-    event: Literal["connected", "disconnected", "asset"] | None = None
+    conn: str | None = None
+    event: (
+        Literal[
+            "began", "connected", "disconnected", "asset", "forgotten", "doubted", "passed",
+            "finished",
+        ]
+        | None
+    ) = None  # fmt: skip
     frame: str | None = None
+    frame_hex: str | None = None
+
+
+class _HexLine(msgspec.Struct):
+    recv_ns: int
+    conn: str
+    frame_hex: str
+
+
+class _TextLine(msgspec.Struct):
+    recv_ns: int
+    conn: str
+    frame: str
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
-_decode_asset = msgspec.json.Decoder(AssetRecord).decode
+_decode_event: Final = msgspec.json.Decoder(EventRecord).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def frame_record(recv_ns: int, conn: str, payload: bytes) -> FrameRecord:
+    """A frame as it came, as text where it is some."""
+    try:
+        return FrameRecord(recv_ns=recv_ns, conn=conn, frame=payload.decode())
+    except UnicodeDecodeError:
+        shown = payload.decode("utf-8", "backslashreplace")
+        return FrameRecord(recv_ns=recv_ns, conn=conn, frame=shown, raw=payload)
+
+
+def capture_line(record: EventRecord | FrameRecord) -> bytes:
+    r"""The line of a record, its end included.
+
+    Examples
+    --------
+    >>> capture_line(frame_record(5, "c1", b"{}"))
+    b'{"recv_ns":5,"conn":"c1","frame":"{}"}\n'
+    >>> capture_line(frame_record(5, "c1", b"\xff"))
+    b'{"recv_ns":5,"conn":"c1","frame_hex":"ff"}\n'
+    """
+    if not isinstance(record, FrameRecord):
+        return _encode(record) + b"\n"
+    if record.raw is None:
+        return _encode(_TextLine(record.recv_ns, record.conn, record.frame)) + b"\n"
+    return _encode(_HexLine(record.recv_ns, record.conn, record.raw.hex())) + b"\n"
 
 
 def read_capture(path: Path) -> Iterator[CaptureRecord]:
@@ -93,13 +209,18 @@ def read_capture(path: Path) -> Iterator[CaptureRecord]:
         If the file cannot be opened or read.
     """
     with path.open("rb") as file:
-        number = 0
-        try:
-            for number, line in enumerate(_opened(file), start=1):
-                if line.strip():
-                    yield _read_line(line, number)
-        except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-            yield Damaged(line=number + 1, cause=f"the compression breaks off: {error}")
+        yield from capture_records(file)
+
+
+def capture_records(file: BinaryIO) -> Iterator[CaptureRecord]:
+    """As ``read_capture``, of an open file that can be sought."""
+    number = 0
+    try:
+        for number, line in enumerate(_opened(file), start=1):
+            if line.strip():
+                yield _read_line(line, number)
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        yield Damaged(line=number + 1, cause=f"the compression breaks off: {error}")
 
 
 def _opened(file: BinaryIO) -> Iterator[bytes]:
@@ -116,14 +237,13 @@ def _opened(file: BinaryIO) -> Iterator[bytes]:
 def _read_line(line: bytes, number: int) -> CaptureRecord:
     try:
         found = _decode_line(line)
-        if found.event == "asset":
-            return _decode_asset(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if found.event is not None:
+            return _decode_event(line)
+        if found.conn is not None and found.frame is not None:
+            return FrameRecord(recv_ns=found.recv_ns, conn=found.conn, frame=found.frame)
+        if found.conn is not None and found.frame_hex is not None:
+            return frame_record(found.recv_ns, found.conn, bytes.fromhex(found.frame_hex))
+    except (ValueError, RecursionError) as error:
+        # what msgspec raises is a ValueError too, as what is not UTF-8 or hexadecimal
         return Damaged(line=number, cause=str(error))
-    if found.event == "connected":
-        return Connected(recv_ns=found.recv_ns, conn=found.conn)
-    if found.event == "disconnected":
-        return Disconnected(recv_ns=found.recv_ns, conn=found.conn)
-    if found.frame is None:
-        return Damaged(line=number, cause="neither a frame nor a known event")
-    return FrameRecord(recv_ns=found.recv_ns, conn=found.conn, frame=found.frame)
+    return Damaged(line=number, cause="neither a frame of a connection nor a known event")

@@ -33,7 +33,9 @@ def _json(*arguments: str, code: int = 0) -> object:
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0
-    assert f"surveillance {command}" in result.stdout.replace("surveillance-collector run", "")
+    _, heading, examples = result.stdout.partition("\n  Examples:\n")
+    assert heading
+    assert examples.startswith(f"    surveillance {command}")
 
 
 def test_the_shipped_configuration_is_valid_and_every_key_has_an_origin(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from surveillance_collector.health.readiness import Limits
-from surveillance_core.status import ConnectionStatus, ProcessStatus, VenueStatus
+from surveillance_core.status import ConnectionStatus, JournalStatus, ProcessStatus, VenueStatus
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 LIMITS = Limits(
@@ -59,6 +59,7 @@ def venue(name: str = "polymarket", **changed: Any) -> VenueStatus:
         "stalls": {"silence": 2, "witness": 1},
         "verdicts": {"right": 1, "wrong": 1},
         "witness": {"agreed": 90, "mismatched": 1},
+        "journal": JournalStatus(free_share=0.5),
         "failed": "",
         "stopping": False,
     }

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surveillance_collector import replay
+from surveillance_collector.captured import CapturedInput, read_untold
 from surveillance_collector.checkpoint import ENGINE_STATE
 from surveillance_collector.engine import Engine
 from surveillance_collector.following import Followed
@@ -21,6 +21,7 @@ from surveillance_collector.sampling import Tier
 from surveillance_core import checkpoints
 from surveillance_core.checkpoints import CheckpointUnreadable, Kinds
 from surveillance_core.markets import Venue
+from surveillance_core.venues.captures import read_capture
 from surveillance_core.venues.protocols import AssetTerms
 from surveillance_core.venues.registry import adapter_of
 
@@ -156,16 +157,11 @@ class _Noted:
 
 def _replayed(path: Path, venue: Venue) -> list[Step]:
     noted: Any = _Noted()
-    named = replay._assets_named(path, adapter_of(venue))
-    report, totals = replay.ReplayReport(), replay._Totals()
-    last_ns = replay._replay_file(noted, path, named, None, report, totals, None)
-    steps: list[Step] = [*noted.steps, ("finish", (last_ns + SECOND,))]
-    # a follow is noted with what it iterates over, which must be there again at each playing
-    return [(name, tuple(map(_kept, arguments))) for name, arguments in steps]
-
-
-def _kept(argument: object) -> object:
-    return list(argument) if type(argument).__name__ == "dict_values" else argument  # type: ignore[call-overload]
+    captured = CapturedInput(noted, read_untold(path, adapter_of(venue)))
+    for record in read_capture(path):
+        captured.apply(record)
+        noted.drain()
+    return [*noted.steps, ("finish", (captured.last_ns + SECOND,))]
 
 
 @pytest.mark.parametrize("path", CAPTURES or [NO_CAPTURES], ids=lambda path: path.name)

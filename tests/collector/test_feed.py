@@ -16,8 +16,10 @@ import pytest
 from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from surveillance_collector import dialling
 from surveillance_collector import sending as sending_module
 from surveillance_collector.feed import Feed
 from surveillance_collector.receive_clock import ReceiveClock
@@ -354,6 +356,29 @@ async def test_a_venue_that_is_not_there_yet_is_tried_until_it_is() -> None:
             assert port_of(venue.ws_url) == port
             await feed.add(_terms(venue), Tier.HOT)
             await until(lambda: sink.frames, "frames")
+
+
+async def test_a_stop_does_not_wait_behind_what_still_comes() -> None:
+    sink = Sink()
+    loop = asyncio.get_running_loop()
+
+    async def flood(connection: ServerConnection) -> None:
+        await connection.recv()
+        with suppress(ConnectionClosed):
+            while True:
+                for _ in range(100):
+                    await connection.send("{}")
+                await asyncio.sleep(0.001)
+
+    async with serve(flood, "127.0.0.1", 0, compression=None) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        feed = _feed(sink, f"ws://127.0.0.1:{port}")
+        await feed.add(ONE, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: len(sink.frames) > 200, "a flood")
+            began = loop.time()
+    assert loop.time() - began < dialling._CLOSE_SECONDS / 2
+    assert sink.causes == [("stopped", None)]
 
 
 async def test_a_peer_that_takes_no_commands_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from surveillance_collector.health.readiness import assess, limits_of
 from surveillance_core.settings import Settings
-from surveillance_core.status import Status
+from surveillance_core.status import JournalStatus, Status
 
 from .statuses import LIMITS, NOON, connection, process, venue
 
@@ -36,6 +36,10 @@ def test_what_is_well_is_ready() -> None:
         ({"connections": (connection(data_age_seconds=31.0),)}, "no_data", "31 s"),
         ({"publish_failing": True}, "publish_failing", "surveillance doctor"),
         ({"engine_age_seconds": 31.0}, "engine_stuck", "31 s"),
+        ({"journal": JournalStatus(blocked="No space left")}, "recording_blocked", "goes on alone"),
+        ({"journal": JournalStatus(causes=("reserve",))}, "recording_full", "only its reserve"),
+        ({"journal": JournalStatus(causes=("journal",))}, "recording_full", "cannot be written"),
+        ({"journal": JournalStatus(sockets_paused=True)}, "sockets_paused", "storage.held_rows"),
         ({"failed": "ArithmeticError"}, "task_failed", "ArithmeticError"),
         ({"stopping": True}, "collection_stopped", "nothing more"),
     ],

@@ -33,7 +33,7 @@ from surveillance_collector.sampling import Sampling, Tier
 from surveillance_core.lake.layout import parse_segment_name
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 
-from .worlds import SECOND, VENUE, new_engine, recorded, sampled
+from .worlds import SECOND, VENUE, new_engine, opened_segments, recorded, sampled
 
 FIRST = 1_000
 Rows = list[tuple[str, int, Row]]
@@ -164,7 +164,7 @@ def inputs_in(files: LocalSegments) -> list[bytes]:
 
 
 async def test_what_is_synced_is_in_the_files_in_order(tmp_path: Path) -> None:
-    files = LocalSegments(tmp_path / "j")
+    files = opened_segments(tmp_path / "j")
     journal = journal_of(files)
     journal.begin_segment(1, [])
     payloads = [b"%d" % n for n in range(10)]
@@ -224,7 +224,7 @@ async def test_readers_of_sockets_wait_where_the_disk_does_not_take_it(tmp_path:
 
 
 async def test_segments_go_once_nothing_in_them_is_unpublished(tmp_path: Path) -> None:
-    files = LocalSegments(tmp_path / "j")
+    files = opened_segments(tmp_path / "j")
     journal = journal_of(files)
     for n in range(4):
         journal.begin_segment(n, [])
@@ -262,7 +262,7 @@ class Lake:
     def bucket(self, time_us: int) -> int:
         return time_us - time_us % self.bucket_us
 
-    def published(self, table: str, time_us: int, bucket_us: int) -> int:
+    def published(self, table: str, time_us: int, bucket_us: int, until: int) -> int:
         assert bucket_us == self.bucket_us
         return self.horizons.get((table, self.bucket(time_us)), 0)
 
@@ -330,7 +330,7 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
     reference = True
     both("connect", conn, recording.begin_ns)
     both("follow", conn, recording.terms, Tier.HOT, recording.begin_ns)
-    last_ns = recording.begin_ns
+    last_ns, last_conn = recording.begin_ns, conn
     last_synced = max(1, plan.stop_at - plan.unsynced)
     for number, (recv_ns, frame) in enumerate(recording.frames[: plan.stop_at], start=1):
         both("take", conn, frame.encode(), recv_ns)
@@ -341,12 +341,13 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
             conn = f"c1.{opened}"
             both("connect", conn, now_ns)
             both("follow", conn, recording.terms, Tier.HOT, now_ns)
-            last_ns = now_ns
         if number in plan.doubts:
             asset_id = recording.terms[0].asset_id
             both("doubt", conn, asset_id, "witness_mismatch", now_ns - SECOND, now_ns)
-            last_ns = now_ns if reference else last_ns
-        last_ns = max(last_ns, recv_ns) if reference else last_ns
+        if reference:
+            told_last = number in plan.renewals or number in plan.doubts
+            last_ns = max(last_ns, now_ns if told_last else recv_ns)
+            last_conn = conn
         if number in plan.ticks or number in plan.marks or number in plan.segments:
             sink.advance(now_ns)
             held += [(t.name, us, row) for t, us, row in engine.drain().rows]
@@ -365,7 +366,7 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
             reference = False
     await journal.close()
     truth.advance(last_ns)
-    truth.disconnect(conn, last_ns, "restarted")
+    truth.disconnect(last_conn, last_ns, "restarted")
     truth.finish(last_ns + SECOND)
     return [(t.name, us, row) for t, us, row in truth.drain().rows]
 
@@ -375,22 +376,23 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
 def test_nothing_synced_is_lost_and_nothing_published_is_made_twice(plan: Plan) -> None:
     sampling = sampled()
     with TemporaryDirectory() as directory:
-        files = LocalSegments(Path(directory) / "j")
+        files = opened_segments(Path(directory) / "j")
         lake = Lake(sampling.bucket_ns // 1_000)
         expected = asyncio.run(live(plan, files, lake, sampling))
         names = files.names()
         last_ns = max(r.recv_ns for name in names for r in Segment(files.read(name)))
-        found = recover(files, names, Engines(), lake.published, lake.hand_over, last_ns + SECOND)
+        ended_ns = last_ns + SECOND
+        found = recover(files, names, Engines(), lake.published, lake.hand_over, ended_ns)
         assert Counter(map(repr, lake.rows)) == Counter(map(repr, expected))
         assert (found.skipped_bytes, found.unreadable, found.missing) == (0, [], 0)
         # dying in the middle of recovering, and recovering again, makes nothing twice
-        again = recover(files, names, Engines(), lake.published, lake.hand_over, last_ns + SECOND)
+        again = recover(files, names, Engines(), lake.published, lake.hand_over, ended_ns)
         assert again.rows == 0
 
 
 def cut_history(directory: Path, segments: int = 4) -> tuple[LocalSegments, int]:
     """A journal of several segments with nothing published; and the frames in it."""
-    files = LocalSegments(directory)
+    files = opened_segments(directory)
     plan = Plan(1_000, 0, [], [250 * n for n in range(1, segments)], [], [], [])
     asyncio.run(live(plan, files, Lake(10_000_000), sampled()))
     return files, 1_000

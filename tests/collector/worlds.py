@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from surveillance_collector.engine import Engine
+from surveillance_collector.journal.files import LocalSegments
 from surveillance_collector.output import Output
 from surveillance_collector.rows import Row
 from surveillance_collector.sampling import Sampling, Tier
@@ -44,6 +45,13 @@ class UnjournaledEngine(Engine):
 
     async def room(self) -> None:
         return
+
+
+def opened_segments(directory: Path) -> LocalSegments:
+    """A journal's directory, made where there is none."""
+    files = LocalSegments(directory)
+    files.open()
+    return files
 
 
 # ── universes ────────────────────────────────────────────────────────────────────────────────

@@ -64,10 +64,7 @@ MATRIX: Final[dict[str, Fault]] = {
         1,
         5,
         "scenarios",
-        (
-            "recovery ends and the promises hold in every state; 10,000 states or more in the "
-            "full tier"
-        ),
+        "recovery ends and the promises hold in every state",
     ),
     "STO-04": Fault(
         "the order of system calls of one publication",

@@ -18,7 +18,12 @@ _QUICK: dict[str, Any] = {
 
 
 def quick_settings(
-    folder: Path, ws_url: str, *, http_url: str | None = None, **polymarket: Any
+    folder: Path,
+    ws_url: str,
+    *,
+    http_url: str | None = None,
+    heartbeat_seconds: float = 1.0,
+    **polymarket: Any,
 ) -> Settings:
     """Settings with a lake in the folder; ``polymarket`` changes the venue's table."""
     mock: dict[str, Any] = {"enabled": True, "ws_port": urlsplit(ws_url).port}
@@ -29,7 +34,11 @@ def quick_settings(
     overrides = {
         "data_dir": str(folder / "lake"),
         "venues": {"polymarket": _QUICK | polymarket},
-        "storage": {"bucket_minutes": 0.05, "flush_seconds": 0.0, "heartbeat_seconds": 1.0},
+        "storage": {
+            "bucket_minutes": 0.05,
+            "flush_seconds": 0.0,
+            "heartbeat_seconds": heartbeat_seconds,
+        },
         "universe": {"poll_seconds": 0.1},
         "health": {"port": 0, "least_free_gib": 0.0},
         "mock": mock,

@@ -17,11 +17,13 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from surveillance_collector.disposal import Disposal
 from surveillance_collector.engine import Engine
 from surveillance_collector.feed import Feed
 from surveillance_collector.health import readiness, watch
 from surveillance_collector.health.watch import HealthWatch
 from surveillance_collector.journal.writer import Journal
+from surveillance_collector.pressure_watch import PressureWatch
 from surveillance_collector.recording import Recording
 from surveillance_collector.scheduling import Scheduling
 from surveillance_collector.service import CollectorReport, VenueCollector, collect
@@ -53,7 +55,9 @@ class Task(NamedTuple):
 TASKS = (
     Task(VenueCollector, "_drive"),
     Task(Recording, "run"),
-    Task(Recording, "_publish_due"),
+    Task(Recording, "_keep_publishing"),
+    Task(Disposal, "run"),
+    Task(PressureWatch, "run"),
     Task(Journal, "run"),
     Task(Journal, "_write"),
     Task(VenueCollector, "_follow_universe"),
@@ -62,7 +66,7 @@ TASKS = (
     Task(Subscriptions, "keep_fresh"),
     Task(Feed, "run"),
     # where a connection's frames are read
-    Task(Engine, "take"),
+    Task(Engine, "take_all"),
     Task(Feed, "_keep_alive", restarted=True),
     Task(HealthWatch, "_watch", ends=False),
     Task(HealthWatch, "_measure_disk", restarted=True),
@@ -134,7 +138,7 @@ async def test_a_background_task_that_fails_is_noticed(
 ) -> None:
     monkeypatch.setattr(watch, "READ_SECONDS", 0.05)
     monkeypatch.setattr(watch, "DISK_SECONDS", 0.1)
-    monkeypatch.setattr("surveillance_collector.feed.PING_SECONDS", 0.2)
+    monkeypatch.setattr("surveillance_collector.sending.PING_SECONDS", 0.2)
     # the machine may be busy with other tests
     monkeypatch.setattr(readiness, "LAG_SECONDS", 60.0)
     for task in TASKS:

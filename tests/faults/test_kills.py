@@ -21,13 +21,15 @@ from tests.collector.live import trust, trusted_windows, until
 from tests.collector.worlds import VENUE, lake_rows
 
 from .collecting import Collecting
-from .matrix import Trial
+from .matrix import Tier, Trial
 
 SYNC_MS = 200
 HEARTBEAT_S = 0.5
 CADENCE_MS = 100
 ALLOWED_LOSS_US = (SYNC_MS + 100) * 1_000
 RESTART_S = 3.0
+SHARED = {Tier.QUICK: 5.0, Tier.FULL: 1.0}
+"""How much longer things may take where other tests have the processor as well."""
 A_LAKE = 20
 """Kills that one lake goes through."""
 PATIENCE_S = 60.0
@@ -57,7 +59,7 @@ async def _killed(
     for number in range(kills):
         restart_s = await _start(collector, venue)
         with trial.case(f"restart {number}"):
-            assert restart_s <= RESTART_S, f"restarted in {restart_s:.1f} s"
+            assert restart_s <= RESTART_S * SHARED[trial.tier], f"restarted in {restart_s:.1f} s"
         trial.detected_after(restart_s)
         await asyncio.sleep(chance.uniform(0.0, 2.5))
         killed.append(time.time_ns() // 1_000)
@@ -149,11 +151,13 @@ async def test_killed_at_any_moment_it_goes_on_from_its_journal(
             worst_us = max(worst_us, unacknowledged_us)
             rows += len(lake_rows(collector.lake, SNAPSHOTS))
             assert not lost, f"{lost} rows lost"
-            assert unacknowledged_us <= ALLOWED_LOSS_US, f"{unacknowledged_us} µs lost"
+            allowed_us = ALLOWED_LOSS_US * SHARED[trial.tier]
+            assert unacknowledged_us <= allowed_us, f"{unacknowledged_us} µs lost"
         trial.runs -= 1
     slowest = trial.worst_detection_s or 0.0
     trial.worst_detection_s = None
     trial.notes.append(
+        f"limits of time times {SHARED[trial.tier]:g}; "
         f"{rows:,} rows; unacknowledged at most {worst_us / 1e3:.0f} ms at sync_ms = {SYNC_MS}; "
         f"restart at most {slowest:.1f} s"
     )

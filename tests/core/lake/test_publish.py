@@ -377,3 +377,15 @@ class _Killed(BaseException):
 def test_a_path_is_a_function_of_its_rows(lake: Lake, publish_trades: PublishTrades) -> None:
     first, again = publish_trades(lake, 1.0, 2.0), publish_trades(lake, 1.0, 2.0)
     assert (first.path, first.digest) == (again.path, again.digest)
+
+
+def test_a_disk_that_refuses_to_clear_up_as_well_fails_as_a_publication(
+    lake: Lake, day: date, make_trade: MakeTrade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish_module.pq, "write_table", _no_space)
+    monkeypatch.setattr(Path, "unlink", _no_space)
+    with pytest.raises(PublishError):
+        publish_rows(
+            lake, TRADES, "trades/x.parquet", Venue.POLYMARKET, day,
+            rows_to_table(TRADES, [make_trade()]), writer="collector-0",
+        )  # fmt: skip

@@ -1,0 +1,130 @@
+"""STO-05 and STO-06: a disk that refuses the n-th operation, under the journal or the lake."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from surveillance_collector.service import VenueCollector
+from surveillance_collector.share import WHOLE
+from surveillance_core.lake.manifest import manifest_days
+from surveillance_core.lake.publish import Lake
+from surveillance_core.lake.read import verify_days
+from surveillance_core.lake.schemas import COLLECTED, SNAPSHOTS, TRADES
+from surveillance_core.lake.unlisted import put_away_unlisted
+from surveillance_core.settings import Settings
+from surveillance_core.venues.simulated.servers import SimulatedPolymarket
+from tests.collector.live import collecting, judge, publish_world, until
+from tests.collector.worlds import VENUE, lake_rows
+
+from .failing_disk import FailingDisk
+from .matrix import Trial
+from .quick_collector import quick_settings
+
+A_LAKE = 30
+"""Faults that one lake goes through."""
+RESUMED_S = 5.0
+
+
+def _settings(folder: Path, ws_url: str) -> Settings:
+    """As few rows a file as make for many files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = quick_settings(folder, ws_url)
+    journal = settings.journal.model_copy(update={"sync_ms": 40.0, "reserve_mb": 1.0})
+    storage = settings.storage.model_copy(update={"flush_rows": 40})
+    return settings.model_copy(update={"journal": journal, "storage": storage})
+
+
+async def _endure(
+    trial: Trial, disk: FailingDisk, folder: Path, errors: Sequence[int], chance: random.Random
+) -> float:
+    """A collector through its share of faults; the longest time until all was well again."""
+    worst = 0.0
+    faults = min(A_LAKE, trial.quantity - trial.runs)
+    async with SimulatedPolymarket(
+        seed=chance.randrange(1_000), markets=8, events_per_second=120.0
+    ) as venue:
+        lake = Lake(str(folder / "lake"), "simulated")
+        publish_world(lake, venue)
+        with capture_logs() as logs:
+            async with collecting(_settings(folder, venue.ws_url), lake) as collector:
+                await until(lambda: collector.report().files > 1, "files")
+                for _ in range(faults):
+                    error = chance.choice(errors)
+                    layer = chance.choice(("journal", "lake"))
+                    after, times = chance.randint(0, 12), chance.randint(1, 3)
+                    with trial.case(f"{errno.errorcode[error]} {layer} {after} x {times}"):
+                        disk.arm(layer, after, times, error)
+                        await until(lambda: disk.spent, "the fault", 30.0)
+                        worst = max(worst, await _resumed(collector))
+            report = collector.report()
+    assert report.rows_held == 0
+    assert report.published["orderbook_snapshots"] == report.counts["snapshots"]
+    assert len(lake_rows(lake, SNAPSHOTS)) == report.counts["snapshots"]
+    assert len(lake_rows(lake, TRADES)) == report.counts["trades"]
+    judge(lake, venue, rows=100)
+    days = manifest_days(lake.store, VENUE)
+    checked, damaged, lines = verify_days(lake, VENUE, days, deep=True)
+    # a line that was half written is closed off, and nothing stands in its place but the next
+    assert (damaged, lines) == ([], 0)
+    unlisted = [put_away_unlisted(lake, VENUE, day, COLLECTED, WHOLE.name) for day in days]
+    assert unlisted == [[] for _ in days], "files that no manifest lists"
+    assert disk.synced_again == []
+    events = [entry["event"] for entry in logs]
+    assert events.count("journal_failing") == events.count("journal_resumed") > 0
+    trial.notes.append(f"{checked} files, {report.counts['snapshots']:,} rows")
+    return worst
+
+
+async def _resumed(collector: VenueCollector) -> float:
+    """Seconds until the journal is written and files are published again."""
+    began = time.monotonic()
+    journal, files = collector._recording.journal, collector.report().files
+    position = journal.position
+
+    def well() -> bool:
+        status = collector.status()
+        assert not status.failed
+        published = status.files > files and not status.publish_failing
+        return published and journal.synced > position and status.journal.level != "full"
+
+    await until(well, "all is well", 2 * RESUMED_S)
+    seconds = time.monotonic() - began
+    assert seconds <= RESUMED_S, f"resumed after {seconds:.1f} s"
+    return seconds
+
+
+async def _tried(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, folder: Path, errors: Sequence[int]
+) -> None:
+    chance = random.Random(trial.seed)
+    monkeypatch.setattr("surveillance_collector.journal.writer.RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("surveillance_collector.recording.RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("surveillance_collector.pressure_watch.READ_SECONDS", 0.1)
+    disk = FailingDisk(monkeypatch)
+    worst = 0.0
+    while trial.runs < trial.quantity:
+        worst = max(worst, await _endure(trial, disk, folder / str(trial.runs), errors, chance))
+    trial.notes.append(f"all well again after at most {worst:.1f} s")
+
+
+@pytest.mark.fault("STO-05")
+async def test_no_space_at_the_nth_write(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await _tried(trial, monkeypatch, tmp_path, (errno.ENOSPC, errno.EDQUOT))
+
+
+@pytest.mark.fault("STO-06")
+async def test_errors_of_input_and_output_at_the_nth_operation(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await _tried(trial, monkeypatch, tmp_path, (errno.EIO, errno.EROFS))
