@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
 import structlog
 from websockets.asyncio.client import ClientConnection
@@ -67,8 +68,9 @@ class Feed(FeedState):
         Longest wait after a plain failure.
     budget
         The venue's, shared by all its connections.
-    attempts
-        Connections that were opened under this name before, by one that this one replaces.
+    numbers
+        Numbers the connections under this name; shared with the one that this one replaces, which
+        may come back while it does. From 1 on where there is none.
     wall_ms
         The wall's time in milliseconds since the epoch, which is never the simulated one.
     """
@@ -86,11 +88,11 @@ class Feed(FeedState):
         half_open_seconds: float,
         reconnect_max_seconds: float,
         budget: HandshakeBudget,
-        attempts: int = 0,
+        numbers: Iterator[int] | None = None,
         on_silent: Callable[[str], bool] = lambda conn: False,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        super().__init__(name, silence, attempts)
+        super().__init__(name, silence, numbers or count(1))
         self._sink = sink
         self._clock = clock
         self._dialling = Dialling(name, url, handshake, budget, wall_ms)
@@ -207,8 +209,7 @@ class Feed(FeedState):
                 await asyncio.sleep(CATCH_UP_SECONDS / 20)
 
     async def _hold(self, socket: ClientConnection) -> Ending:
-        self._attempt += 1
-        self._conn = f"{self.name}.{self._attempt}"
+        self._conn = f"{self.name}.{next(self.numbers)}"
         self._socket = socket
         self._verdict, self._held_up = None, False
         self._failure = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from websockets.asyncio.client import ClientConnection
 
@@ -20,18 +21,18 @@ class FeedState:
         The place.
     silence
         How long data may stay away.
-    attempts
-        Connections that were opened under this name before.
+    numbers
+        Numbers its connections; shared by all that hold the place, who may be two at a time.
     """
 
-    def __init__(self, name: str, silence: Silence, attempts: int) -> None:
+    def __init__(self, name: str, silence: Silence, numbers: Iterator[int]) -> None:
         self.name = name
         self.silence = silence
         self._assets: dict[str, tuple[AssetTerms, Tier]] = {}
         self._socket: ClientConnection | None = None
         self._announces = False
         self._conn = ""
-        self._attempt = attempts
+        self.numbers = numbers
         self._last_data_ns = 0
         self._heard = 0.0
         """When data last came, on the clock that silence is measured by; 0 before any has."""
@@ -66,11 +67,6 @@ class FeedState:
     def conn(self) -> str:
         """The open connection's id, empty while there is none."""
         return self._conn
-
-    @property
-    def attempts(self) -> int:
-        """Connections opened under this name, before this object too."""
-        return self._attempt
 
     @property
     def held(self) -> dict[Tier, list[AssetTerms]]:

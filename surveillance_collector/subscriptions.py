@@ -7,7 +7,7 @@ import copy
 import random
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -136,7 +136,7 @@ class Subscriptions:
         async with self._changing:
             if not feed.connected or feed not in self.feeds:
                 return False
-            heir = self._new_feed(feed.name, feed.attempts)
+            heir = self._new_feed(feed.name, feed.numbers)
             heir.silence = copy.copy(feed.silence)
             task = asyncio.create_task(heir.run(), name=feed.name)
             taken = False
@@ -245,7 +245,7 @@ class Subscriptions:
         if holding and not any(feed.announces for feed in holding):
             await holding[0].announce()
 
-    def _new_feed(self, name: str, attempts: int = 0) -> Feed:
+    def _new_feed(self, name: str, numbers: Iterator[int] | None = None) -> Feed:
         table = self._settings.venues[self._venue]
         return Feed(
             name,
@@ -259,7 +259,7 @@ class Subscriptions:
             on_silent=self.watch.fell_silent,
             reconnect_max_seconds=table.reconnect_max_seconds,
             budget=self._budget,
-            attempts=attempts,
+            numbers=numbers,
         )
 
     def _new_witness(self) -> Witness:

@@ -94,7 +94,7 @@ def _judge(lake: Lake, venue: SimulatedPolymarket, killed: list[int]) -> tuple[i
     assert not told.extra, f"{told.extra} trades doubled or untrue: {told.examples[:1]}"
     ledger = trust(lake)
     trusted = ledger.filter(pl.col("state") == "trusted")
-    return told.missing + _holes(snapshots, trusted), _unacknowledged(trusted, killed)
+    return told.missing + _holes(snapshots, trusted), _unacknowledged(ledger, killed)
 
 
 def _holes(snapshots: pl.DataFrame, trusted: pl.DataFrame) -> int:
@@ -122,13 +122,16 @@ def _holes(snapshots: pl.DataFrame, trusted: pl.DataFrame) -> int:
     return len(without) + len(gaps.filter(pl.col("longest") > limit_us))
 
 
-def _unacknowledged(trusted: pl.DataFrame, killed: list[int]) -> int:
-    """Longest time from the end of trust to a kill, over all kills and markets then trusted, µs."""
+def _unacknowledged(ledger: pl.DataFrame, killed: list[int]) -> int:
+    """Longest time from the last input that was recovered to a kill, µs.
+
+    What was trusted then is distrusted from there on, because of the restart.
+    """
+    gaps = ledger.filter(pl.col("cause") == "restarted")
     worst = 0
     for kill_us in killed:
-        ends = trusted.filter(pl.col("start_us") < kill_us, pl.col("end_us") > kill_us - 3_000_000)
-        last = ends.group_by("outcome_id").agg(pl.col("end_us").max())["end_us"].to_list()
-        worst = max([worst, *(kill_us - end for end in last)])
+        begun = gaps.filter(pl.col("start_us") <= kill_us, pl.col("end_us") >= kill_us)
+        worst = max([worst, *(kill_us - start for start in begun["start_us"].to_list())])
     return worst
 
 

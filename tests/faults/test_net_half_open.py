@@ -86,4 +86,4 @@ async def test_a_peer_that_is_gone_is_given_up_and_dated(trial: Trial, tmp_path:
         )
     )
     judge_ledgers(trial, told)
-    trial.notes.append(f"at {SCALE:g} times the deployed speed; recall and precision 1")
+    trial.notes.append(f"at {SCALE:g} times the deployed speed")
