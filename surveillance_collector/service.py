@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -40,6 +41,7 @@ from surveillance_core.venues.registry import adapter_of
 
 TICK_SECONDS = 0.05
 REPORT_SECONDS = 10.0
+SWITCH_SECONDS = 0.0005
 SAME_STOP_SECONDS = 1.0
 """Signals within this tell the same: a terminal's to a whole group, and then one to the process."""
 
@@ -322,6 +324,9 @@ async def collect(
     BaseExceptionGroup
         If a venue's task failed; whatever was held has been published.
     """
+    # while a thread computes the loop waits this long after each call that lets go of the
+    # interpreter, which reading a socket is
+    sys.setswitchinterval(SWITCH_SECONDS)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     _stop_on_signals(loop, stopping)

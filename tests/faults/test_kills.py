@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -125,12 +126,15 @@ def _holes(snapshots: pl.DataFrame, trusted: pl.DataFrame) -> int:
 def _unacknowledged(ledger: pl.DataFrame, killed: list[int]) -> int:
     """Longest time from the last input that was recovered to a kill, µs.
 
-    What was trusted then is distrusted from there on, because of the restart.
+    What was trusted then is distrusted from there on, because of the restart. A gap that began
+    before the last kill is that one's still: of the process between them nothing was synced yet.
     """
     gaps = ledger.filter(pl.col("cause") == "restarted")
     worst = 0
-    for kill_us in killed:
-        begun = gaps.filter(pl.col("start_us") <= kill_us, pl.col("end_us") >= kill_us)
+    for before_us, kill_us in pairwise([0, *killed]):
+        begun = gaps.filter(
+            pl.col("start_us").is_between(before_us, kill_us), pl.col("end_us") >= kill_us
+        )
         worst = max([worst, *(kill_us - start for start in begun["start_us"].to_list())])
     return worst
 
