@@ -62,7 +62,7 @@ async def _killed(
         with trial.case(f"restart {number}"):
             assert restart_s <= RESTART_S * SHARED[trial.tier], f"restarted in {restart_s:.1f} s"
         trial.detected_after(restart_s)
-        await asyncio.sleep(chance.uniform(0.0, 2.5))
+        await asyncio.sleep(chance.uniform(0.0, 1.2))
         killed.append(time.time_ns() // 1_000)
         collector.process.kill()
         await collector.end()
