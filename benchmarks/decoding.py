@@ -19,7 +19,7 @@ from benchmarks.lean_decoders import decode_polymarket
 from benchmarks.nautilus_books import nautilus_receiver
 from benchmarks.peer_books import Receive, cryptofeed_receiver, order_book_receiver
 from benchmarks.polymarket_frames import MESSAGES_PER_SECOND, FrameMaker, Stream
-from surveillance_core.settings import VenueSettings
+from surveillance_core.settings_tables import VenueSettings
 from surveillance_core.venues.polymarket.channel import PolymarketChannel
 from surveillance_core.venues.protocols import IntegrityTally
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from scorecard import checks, listing, main_job, performance, wire, worlds
+from scorecard import checks, faults, listing, main_job, performance, wire, worlds
 from scorecard.figure import REPOSITORY, Figure
 
 PAGE = REPOSITORY / "docs" / "scorecard.md"
-SUBJECTS = (wire, listing, main_job, worlds, checks, performance)
+SUBJECTS = (wire, listing, main_job, worlds, checks, faults, performance)
 
 
 def main() -> int:

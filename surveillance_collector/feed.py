@@ -69,8 +69,8 @@ class Feed(FeedState):
     budget
         The venue's, shared by all its connections.
     numbers
-        What tells the connections of this name apart; shared by whoever holds the place in the
-        plan, since two do while one takes over from the other, and either may come back then.
+        Numbers the connections under this name; shared with the one that this one replaces, which
+        may come back while it does. From 1 on where there is none.
     wall_ms
         The wall's time in milliseconds since the epoch, which is never the simulated one.
     """
@@ -92,7 +92,7 @@ class Feed(FeedState):
         on_silent: Callable[[str], bool] = lambda conn: False,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        super().__init__(name, silence, numbers if numbers is not None else count(1))
+        super().__init__(name, silence, numbers or count(1))
         self._sink = sink
         self._clock = clock
         self._dialling = Dialling(name, url, handshake, budget, wall_ms)

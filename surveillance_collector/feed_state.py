@@ -22,8 +22,7 @@ class FeedState:
     silence
         How long data may stay away.
     numbers
-        What tells the connections of this name apart; shared by whoever holds the place in the
-        plan, since two do while one takes over from the other, and either may come back then.
+        Numbers its connections; shared by all that hold the place, who may be two at a time.
     """
 
     def __init__(self, name: str, silence: Silence, numbers: Iterator[int]) -> None:

@@ -23,6 +23,7 @@ from surveillance_collector.journal.records import Header
 from surveillance_collector.journal.recovery import Recovered
 from surveillance_collector.journal.sink import JournaledEngine
 from surveillance_collector.journal.writer import Journal
+from surveillance_collector.left_behind import journal_root
 from surveillance_collector.output import Output
 from surveillance_collector.pressure import Readings
 from surveillance_collector.pressure_watch import NEXT_STEP, PressureWatch
@@ -55,10 +56,7 @@ log = structlog.get_logger()
 
 def journal_directory(settings: Settings, lake: Lake, venue: Venue, shard: str) -> Path:
     """Where a collector's journal of a venue lies."""
-    root = (
-        Path(settings.journal.directory) if settings.journal.directory else lake.store.state_dir()
-    )
-    return root / journal_dir(venue, shard)
+    return journal_root(settings, lake.store) / journal_dir(venue, shard)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -36,6 +37,9 @@ _LARGEST: Final = 1 << 40
 """Bytes that a segment which cannot be read is taken to have."""
 _MARGIN: Final = timedelta(hours=1)
 """A row's time may be this much before its input's: a doubt reaches back."""
+
+
+_BREATH_SECONDS: Final = 0.001
 
 
 class RecoveryIncomplete(LakeError):
@@ -155,7 +159,7 @@ def recover_journal(
         taken_to = position
 
     engines = RunEngines(settings, venue)
-    found = recover(files, names, engines, published, hand_over, now_ns)
+    found = recover(files, names, engines, published, hand_over, now_ns, _breathe)
     for recorder, _ in recorders.values():
         failures.extend(recorder.publish(recorder.everything(), taken_to))
     if any(recorder.held for recorder, _ in recorders.values()):
@@ -176,6 +180,11 @@ def _keep_damaged(
             continue
         if content:
             lake.store.write_aside(damaged_segment_file(venue, shard, name), content)
+
+
+def _breathe() -> None:
+    """Leave the interpreter to the event loop: what comes in now is more urgent."""
+    time.sleep(_BREATH_SECONDS)
 
 
 class RunEngines:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from surveillance_collector.backpressure import BACKPRESSURE
 from surveillance_collector.configured import new_engine
 from surveillance_collector.health.readings import Course, read_venue
 from surveillance_collector.health.watch import HealthWatch
+from surveillance_collector.left_behind import clear_left_staging, recover_left_behind
 from surveillance_collector.output import Output, Resync
 from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.recorder import RejectedFrames
@@ -39,6 +41,7 @@ from surveillance_core.venues.registry import adapter_of
 
 TICK_SECONDS = 0.05
 REPORT_SECONDS = 10.0
+SWITCH_SECONDS = 0.0005
 SAME_STOP_SECONDS = 1.0
 """Signals within this tell the same: a terminal's to a whole group, and then one to the process."""
 
@@ -321,13 +324,18 @@ async def collect(
     BaseExceptionGroup
         If a venue's task failed; whatever was held has been published.
     """
+    # while a thread computes the loop waits this long after each call that lets go of the
+    # interpreter, which reading a socket is
+    sys.setswitchinterval(SWITCH_SECONDS)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     _stop_on_signals(loop, stopping)
     collectors = [VenueCollector(settings, lake, venue, share) for venue in venues]
     readers = [collector.status for collector in collectors]
     health = await HealthWatch(settings, lake.store, readers, shard=share.name).start()
+    clear_left_staging(lake.store, share.name)
     tasks = [asyncio.create_task(collector.run()) for collector in collectors]
+    left = asyncio.create_task(recover_left_behind(settings, lake, share, venues, time.time_ns()))
     ending = asyncio.create_task(stopping.wait())
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.wait([*tasks, ending], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -336,6 +344,8 @@ async def collect(
     ending.cancel()
     for task in tasks:
         task.cancel()
+    left.cancel()
+    await asyncio.wait([left])
     results = await asyncio.gather(*tasks, return_exceptions=True)
     await health.stop()
     failures = [r for r in results if isinstance(r, Exception)]

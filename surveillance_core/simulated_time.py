@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from surveillance_core.settings import MockSettings
+from surveillance_core.settings_tables import MockSettings
 
 _NS = 1_000_000
 

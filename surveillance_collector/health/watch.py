@@ -31,7 +31,8 @@ from surveillance_collector.silence import MOST_DOUBLINGS
 from surveillance_core.lake.layout import collector_health_file
 from surveillance_core.lake.store import Store
 from surveillance_core.markets import Venue
-from surveillance_core.settings import Settings, VenueSettings
+from surveillance_core.settings import Settings
+from surveillance_core.settings_tables import VenueSettings
 from surveillance_core.status import HealthAddress, ProcessStatus, Status, VenueStatus
 
 READ_SECONDS = 1.0

@@ -39,6 +39,8 @@ from surveillance_core.lake.schemas import COVERAGE
 log = structlog.get_logger()
 
 DAMAGED = "journal_damaged"
+BREATH_INPUTS = 32
+"""Inputs after which whoever has something else to do gets to do it."""
 LONGEST_GAP_NS = 3_600_000_000_000
 """Time after a run's end for which the ledger says that it is missing; a longer absence is none of
 a market's that the run followed, but the collector's own."""
@@ -125,6 +127,7 @@ def recover(
     published: Published,
     hand_over: Sink,
     now_ns: int,
+    breathe: Callable[[], None] = lambda: None,
 ) -> Recovered:
     """Make rows of everything that the segments hold and that is not published.
 
@@ -134,6 +137,8 @@ def recover(
         The segments, in order.
     now_ns
         From when on there is another run.
+    breathe
+        Called again and again: who recovers beside something more urgent makes way for it there.
     """
     found = Recovered()
     segments = list_segments(files, names, found)
@@ -141,7 +146,7 @@ def recover(
     ends = [run[0].begun_ns for run in runs[1:]] + [now_ns]
     for run, end_ns in zip(runs, ends, strict=True):
         until = _end_of(run[-1], files)
-        _Run(files, engines, published, hand_over, found, until).replay(run, end_ns)
+        _Run(files, engines, published, hand_over, found, until, breathe).replay(run, end_ns)
     return found
 
 
@@ -165,6 +170,7 @@ class _Run:
         hand_over: Sink,
         found: Recovered,
         until: int,
+        breathe: Callable[[], None],
     ) -> None:
         self._files = files
         self.engines = engines
@@ -172,6 +178,7 @@ class _Run:
         self._hand_over = hand_over
         self._found = found
         self._until = until
+        self._breathe = breathe
         self._inputs: InputReplay | None = None
         self._position = 0
         """Of the last input applied, or before the first."""
@@ -250,6 +257,8 @@ class _Run:
         except (msgspec.DecodeError, KeyError) as error:
             found.unreadable.append(f"input {self._position}")
             log.error("journal_input_unreadable", position=self._position, cause=str(error)[:200])
+        if not found.inputs % BREATH_INPUTS:
+            self._breathe()
         if record.kind == Kind.MARK:
             self._take(inputs.engine, sampling, self._position)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from surveillance_core.markets import Market
-from surveillance_core.settings import VenueSettings
+from surveillance_core.settings_tables import VenueSettings
 
 
 @dataclass(frozen=True)

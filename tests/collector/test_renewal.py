@@ -98,6 +98,27 @@ async def test_a_venue_that_refuses_the_new_connection_keeps_the_old_one(
         assert sorted(causes) == ["awaiting_book", "stopped"]
 
 
+async def test_the_old_connection_may_come_back_while_another_is_to_take_over(
+    make_settings: MakeSettings, lake: Lake
+) -> None:
+    async with busy_venue() as venue:
+        markets = publish_world(lake, venue)
+        settings = make_settings(venue, connection_minutes=0.0)
+        async with collecting(settings, lake) as collector:
+            subscriptions = collector._subscriptions
+            await until(lambda: collector._engine.books == len(markets), "every book")
+            (feed,) = subscriptions.feeds
+            heir = subscriptions._new_feed(feed.name, feed.numbers)
+            feed.give_up("stalled", feed.heard_ns)
+            await until(lambda: feed.reconnects == 1 and feed.connected, "the old one is back")
+            await heir.add([terms for held in feed.held.values() for terms in held], Tier.HOT)
+            task = asyncio.create_task(heir.run())
+            await until(lambda: heir.connected, "the other one is there")
+            assert (feed.conn, heir.conn) == (f"{feed.name}.2", f"{feed.name}.3")
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_what_is_on_its_way_to_the_old_connection_is_waited_for() -> None:
     """A print goes to the old one alone, and the new one's book is there long before it."""
     sink, olds = Sink(), list[ServerConnection]()

@@ -16,7 +16,8 @@ from surveillance_collector.replay import replay_files
 from surveillance_core.lake.manifest import Operation, append_entries
 from surveillance_core.lake.publish import Lake
 from surveillance_core.markets import Venue
-from surveillance_core.settings import RawSettings, Settings
+from surveillance_core.settings import Settings
+from surveillance_core.settings_tables import RawSettings
 
 from .archiving import (
     DAY,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from filelock import FileLock
+
+from surveillance_collector.left_behind import clear_left_staging, recover_left_behind
 from surveillance_collector.recording import journal_directory
-from surveillance_core.lake.layout import damaged_segment_file
+from surveillance_collector.share import Share
+from surveillance_core.lake.layout import collector_lock_file, damaged_segment_file
 from surveillance_core.lake.publish import Lake
 from tests.faults.journaled import (
     Clock,
@@ -106,3 +110,37 @@ async def test_what_could_not_be_read_of_a_journal_is_kept_beside_the_lake(
     assert not set(files.names()) & set(names)
     for name, content in damaged.items():
         assert lake.store.read_aside(damaged_segment_file(VENUE, "0", name)) == content
+
+
+async def test_a_journal_of_a_shard_that_there_is_not_any_more_is_taken_up(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, bucket_s=10.0, cadence_ms=500, sync_ms=100.0)
+    lake = Lake(settings.data_dir, "simulated")
+    clock = Clock(START_NS)
+    before, inputs = opened(settings, lake, clock, clock.wall_ns, shard="1of2")
+    await before.prepare()
+    await driven(before, short_history(16, 250), "c1", clock, range(16))
+    await before.journal.close()
+    clock.ns += SECOND
+
+    own = await recover_left_behind(settings, lake, Share(1, 2), [VENUE], clock.ns)
+    assert own == [], "its own is taken up by the collector itself"
+    with FileLock(lake.store.state_dir() / collector_lock_file("1of2")):
+        held = await recover_left_behind(settings, lake, Share(), [VENUE], clock.ns)
+        assert held == [], "whoever holds the lock is at work"
+    assert await recover_left_behind(settings, lake, Share(), [VENUE], clock.ns) == [
+        "journal-polymarket-1of2"
+    ]
+    expected = rows_of(settings, before.sampling, inputs.records)
+    missing, _, example = difference(listed_rows(lake), expected)
+    assert missing == 0, example
+    assert await recover_left_behind(settings, lake, Share(), [VENUE], clock.ns) == []
+
+
+def test_what_a_collector_that_died_was_staging_is_gone_at_the_next_start(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"), "simulated")
+    own = lake.store.staging() / "collector-0_1234.parquet"
+    other = lake.store.staging() / "collector-1of2_1234.parquet"
+    for path in (own, other):
+        path.write_bytes(b"half")
+    clear_left_staging(lake.store, "0")
+    assert (own.exists(), other.exists()) == (False, True)

@@ -12,10 +12,10 @@ from surveillance_core.settings import (
     DEFAULT_CONFIG,
     ConfigurationError,
     Settings,
-    VenueSettings,
     flatten_settings,
     load_settings,
 )
+from surveillance_core.settings_tables import VenueSettings
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surveillance_core.settings import MockSettings
+from surveillance_core.settings_tables import MockSettings
 from surveillance_core.simulated_time import receive_ns_of_wall, receive_time_ns
 
 MS = 1_000_000

@@ -107,11 +107,15 @@ class Inputs:
 
 
 def opened(
-    settings: Settings, lake: Lake, now_ns: Callable[[], int], wall_ns: Callable[[], int]
+    settings: Settings,
+    lake: Lake,
+    now_ns: Callable[[], int],
+    wall_ns: Callable[[], int],
+    shard: str = SHARD,
 ) -> tuple[Recording, Inputs]:
     """A recording, and what it will have been given."""
     engine = new_engine(settings, VENUE)
-    recording = Recording(settings, lake, VENUE, SHARD, engine, now_ns=now_ns, wall_ns=wall_ns)
+    recording = Recording(settings, lake, VENUE, shard, engine, now_ns=now_ns, wall_ns=wall_ns)
     journal = recording.journal
     inputs = Inputs(journal.position + 1)
     append, number_from = journal.append, journal.number_from

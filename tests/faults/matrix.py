@@ -304,6 +304,11 @@ MATRIX: Final[dict[str, Fault]] = {
 }
 """Every row by its id, in the order of the report."""
 
+ALONE: Final = frozenset(
+    {"STO-01", "STO-02", "NET-01", "NET-02", "NET-04", "NET-07", "PRO-03", "PRO-04", "SOAK-1"}
+)
+"""Rows whose limits are of time or of memory: tried with the processors to themselves."""
+
 
 @dataclass
 class Trial:

@@ -18,9 +18,17 @@ _QUICK: dict[str, Any] = {
 
 
 def quick_settings(
-    folder: Path, ws_url: str, *, heartbeat_seconds: float = 1.0, **polymarket: Any
+    folder: Path,
+    ws_url: str,
+    *,
+    heartbeat_seconds: float = 1.0,
+    http_url: str | None = None,
+    **polymarket: Any,
 ) -> Settings:
     """Settings with a lake in the folder; ``polymarket`` changes the venue's table."""
+    mock: dict[str, Any] = {"enabled": True, "ws_port": urlsplit(ws_url).port}
+    if http_url is not None:
+        mock["http_port"] = urlsplit(http_url).port
     config = folder / "surveillance.toml"
     config.touch()
     overrides = {
@@ -33,6 +41,6 @@ def quick_settings(
         },
         "universe": {"poll_seconds": 0.1},
         "health": {"port": 0, "least_free_gib": 0.0},
-        "mock": {"enabled": True, "ws_port": urlsplit(ws_url).port},
+        "mock": mock,
     }
     return load_settings(config, overrides).settings

@@ -32,7 +32,6 @@ BENIGN: Final = {
     "tick_size_change": "a new price grid, the book on its way",
     "resolved": "its result is known: it has no book any more",
     "stopped": "the collector was told to stop",
-    "hash_mismatch": "a book just sent: the hashes of two batches are of prices not printed yet",
 }
 """Causes of untrusted time that needs no fault."""
 _STALLED = frozenset({"stalled", "half_open", "sentinel_silent"})
@@ -222,12 +221,7 @@ def _explain(
     gap: Gap, log: Sequence[Injected], followings: Followings, exact_ns: int, verdict: Verdict
 ) -> None:
     """Find the fault that a gap is of, or the rule that lets it be."""
-    if gap.cause == "hash_mismatch":
-        told_ns = next_told(followings, gap.token, gap.start_ns - exact_ns)
-        if told_ns is not None and told_ns <= gap.start_ns:
-            verdict.benign[gap.cause] += 1
-            return
-    elif gap.cause in BENIGN:
+    if gap.cause in BENIGN:
         short = gap.cause in ("resolved", "stopped") or gap.end_ns - gap.start_ns <= exact_ns
         if short or any(
             gap.start_ns <= done.recovered_ns + exact_ns and gap.end_ns >= done.start_ns - exact_ns

@@ -61,7 +61,6 @@ def test_a_gap_that_is_due_and_there_is_found(followings: Followings) -> None:
         ([GAP, Gap("yes", "restarted", _at(11), _at(13))], 0, 1, 0),
         ([GAP, Gap("yes", "awaiting_book", _at(30), _at(31.5))], 0, 1, 0),
         ([GAP, Gap("yes", "awaiting_book", _at(30), _at(30.5))], 0, 0, 0),
-        ([GAP, Gap("yes", "hash_mismatch", _at(13.1), _at(13.5))], 0, 0, 0),
         ([GAP, Gap("yes", "hash_mismatch", _at(20), _at(20.5))], 0, 1, 0),
         ([GAP, Gap("other", "stalled", _at(10), _at(13))], 0, 1, 0),
     ],

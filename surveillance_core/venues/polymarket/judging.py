@@ -20,6 +20,9 @@ from surveillance_core.venues.protocols import (
 )
 
 _MISMATCHES_TO_DIVERGE = 2
+RECHECK_NS = 500_000_000
+"""After a hash that does not fit the next is looked at this soon: a fill may be told up to 90 ms
+after the hash that knows of it, and with checks far apart nothing else says which price it had."""
 
 PATIENCE_GAPS = 40
 """Silences of a batch for which a book whose hash does not fit is taken to be half of one."""
@@ -121,6 +124,8 @@ class BookJudge:
             self.hashes.due += 1
             self.hashes.mismatched += 1
             state.mismatches += 1
+            # a fill whose print is still on its way is over by then; a wrong book is not
+            state.check_due_ns = recv_ns + min(self._hash_interval_ns, RECHECK_NS)
             if state.mismatches >= _MISMATCHES_TO_DIVERGE:
                 self._doubt(state, "hash_mismatch", state.verified_ns, events)
             elif state.trust is Trust.VERIFIED:

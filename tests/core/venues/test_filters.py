@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surveillance_core.markets import FeeTerms, GroupKind, GroupRef, Market, Outcome, Venue
-from surveillance_core.settings import VenueSettings
+from surveillance_core.settings_tables import VenueSettings
 from surveillance_core.venues.filters import Filters, filter_markets, filters_of
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
