@@ -91,6 +91,8 @@ class HealthWatch:
         self._tasks: list[asyncio.Task[None]] = []
         self._open = contextlib.AsyncExitStack()
         self.url: str | None = None
+        self._address_due = False
+        """Whether the file that says where the pages are could not be written yet."""
         """Where the pages are; None where they are not served."""
         self.status = assess(self._process, (), self._limits, datetime.now(UTC))
         """The latest verdict."""
@@ -127,7 +129,6 @@ class HealthWatch:
         host, port = self._settings.host, self._settings.port
         try:
             url = await self._open.enter_async_context(serve_pages(host, port, self._answer))
-            self._publish_address(HealthAddress(url=url, pid=self._process.pid))
         except OSError as error:
             log.warning(
                 "health_unavailable",
@@ -139,11 +140,21 @@ class HealthWatch:
             return
         self.url = url
         log.info("health_served", url=url)
+        self._publish_address(url)
 
-    def _publish_address(self, address: HealthAddress) -> None:
+    def _publish_address(self, url: str) -> None:
+        """Write down where the pages are, which ``status`` reads; a full disk is tried again."""
+        address = HealthAddress(url=url, pid=self._process.pid)
         written = self._address_file.with_suffix(".new")
-        written.write_bytes(msgspec.json.encode(address))
-        written.replace(self._address_file)
+        try:
+            written.write_bytes(msgspec.json.encode(address))
+            written.replace(self._address_file)
+        except OSError as error:
+            if not self._address_due:
+                log.warning("health_address_not_written", cause=error.strerror or str(error))
+            self._address_due = True
+        else:
+            self._address_due = False
 
     def _answer(self, request: Request) -> Page:
         hosts = request.headers.get_all("Host")
@@ -155,6 +166,8 @@ class HealthWatch:
             due = time.monotonic() + READ_SECONDS
             await asyncio.sleep(READ_SECONDS)
             self._lags.append(max(0.0, time.monotonic() - due))
+            if self._address_due and self.url is not None:
+                self._publish_address(self.url)
             self._read()
 
     def _read(self) -> None:

@@ -248,7 +248,7 @@ MATRIX: Final[dict[str, Fault]] = {
     ),
     "PRO-03": Fault(
         "the disk stalled for 60 s at 5,000 messages a second",
-        1,
+        0,
         5,
         "stalls",
         "no more than 512 MiB; nothing lost; what lags is caught up with",

@@ -288,6 +288,11 @@ async def test_a_running_collector_tells_nobody_its_key(
     root_logger.addHandler(everything)
     monkeypatch.setattr(root_logger, "level", logging.DEBUG)
     start_logging(json_lines=False)
+    # whatever other tests have done to the logs before, this one is to hear everything
+    monkeypatch.setattr(logging.root.manager, "disable", 0)
+    for name in ("websockets.client", "websockets.server", "asyncio"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
     secrets = (*TOLD, *key.lines)
     pages: list[str] = []
     try:
