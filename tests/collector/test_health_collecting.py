@@ -158,7 +158,7 @@ async def test_a_part_that_dies_makes_it_unready_while_the_rest_is_published(
             to_thread = asyncio.to_thread
 
             async def slow(function: Callable[..., Any], *arguments: Any) -> Any:
-                if getattr(function, "__name__", "") == "flush":
+                if getattr(function, "__name__", "") == "publish":
                     await publishing.wait()
                 return await to_thread(function, *arguments)
 
