@@ -73,6 +73,7 @@ class Silence:
         "_blocks",
         "_blocks_left",
         "_ends",
+        "_excused",
         "_heard",
         "_k",
         "_least",
@@ -95,6 +96,7 @@ class Silence:
         self._blocks_left = 0
         self._heard: float | None = None
         self._ends = 0.0
+        self._excused = 0.0
         self._longest = 0.0
         self._blocks = 0
         self._mean = self._spread = 0.0
@@ -132,7 +134,15 @@ class Silence:
         """Listening begins, for the first time or anew: what was not listened to is no gap."""
         self._heard = now
         self._ends = now + self._block
+        self._excused = 0.0
         self._longest = 0.0
+
+    def excuse(self, at: float) -> bool:
+        """Nothing was missed until then; whether that leaves it more time than it had."""
+        later = at > max(self.since, self._excused)
+        if later:
+            self._excused = at
+        return later
 
     def heard(self, now: float) -> None:
         """Something arrived."""
@@ -149,7 +159,7 @@ class Silence:
 
     def left(self, now: float) -> float:
         """Seconds that it may be silent yet."""
-        return self.since + self.deadline - now
+        return max(self.since, self._excused) + self.deadline - now
 
     def overdue(self, now: float) -> bool:
         """Whether it has been silent for longer than it may."""

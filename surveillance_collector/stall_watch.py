@@ -96,14 +96,13 @@ class StallWatch:
         """Whether REST vouches for a connection that is to be given up because no data came.
 
         It does where the source is not known to speak often and the books have been found to be
-        the venue's since its last data.
+        the venue's since its last data, and for as long after that as it may be silent.
         """
         for feed in self._feeds:
             if feed.conn != conn:
                 continue
-            if not feed.silence.speaks and self._witness.vouches(conn, feed.heard_ns):
+            if not feed.silence.speaks and feed.silence.excuse(self._witness.vouched(conn)):
                 self.vouched += 1
-                feed.silence.was_wrong()
                 return True
             self._verdicts.note(conn, feed.silence, time.monotonic())
         return False

@@ -265,10 +265,10 @@ class Subscriptions:
     def _new_witness(self) -> Witness:
         table, mock = self._settings.venues[self._venue], self._settings.mock
         client = book_client(self._settings, self._venue, attempts=2)
-        tops = adapter_of(self._venue).tops
+        answers = adapter_of(self._venue).book_answers
         return Witness(
             self._sink,
-            lambda assets: tops(client, assets),
+            lambda assets: answers(client, assets),
             WitnessTimes(
                 every=table.witness_seconds,
                 again=table.witness_again_seconds,

@@ -1,22 +1,23 @@
 """Books compared with what the venue says by REST: which are wrong, and which connection. Pure.
 
 Only books that are quiet are compared, since whatever changes proves by that that it is not stale.
-A book is wrong if it did not change while two answers, seconds apart, both had another best level:
-one answer alone may be older or newer than what the socket brings (reference peers.md 2.3).
+A book is wrong if it did not change while two answers, seconds apart, both had other levels: one
+answer alone may be older or newer than what the socket brings (reference peers.md 2.3).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isclose
 from typing import Final
 
 from surveillance_collector.coverage import TRUSTED
 from surveillance_collector.following import Followed
 from surveillance_core.books import OrderBook
-from surveillance_core.venues.protocols import Top
+from surveillance_core.venues.protocols import BookAnswer
 
+LEAST_CONTRACTS: Final = 1e-6
+"""The smallest size that either venue knows, in contracts."""
 DRIFT_SHARE: Final = 0.01
 DRIFT_LEAST: Final = 5
 """More contradicted books than this, and than their share of all, may be the witness's own fault:
@@ -30,7 +31,6 @@ class Sample:
     followed: Followed
     conn: str
     version: int
-    top: Top
     good_ns: int
     """When it last changed or agreed with the witness."""
 
@@ -44,6 +44,11 @@ class Sample:
         """Whether it still is the book that was noted."""
         now = self.followed
         return now.conn == self.conn and now.state.opened and now.state.version == self.version
+
+    def agrees(self, told: BookAnswer) -> bool:
+        """Whether an answer does not contradict the book, which is unchanged."""
+        state = self.followed.state
+        return agrees(state.book, state.ts_venue_ms, told)
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,7 @@ def samples_of(
             and state.settles_ns <= now_ns
         ):
             good_ns = max(state.changed_ns, memory.agreed_ns.get(followed.terms.asset_id, 0))
-            top = top_of(state.book, state.ts_venue_ms)
-            sample = Sample(followed, followed.conn, state.version, top, good_ns)
+            sample = Sample(followed, followed.conn, state.version, good_ns)
             by_conn.setdefault(followed.conn, []).append(sample)
     chosen: list[Sample] = []
     for samples in by_conn.values():
@@ -108,54 +112,42 @@ def samples_of(
     return chosen
 
 
-def top_of(book: OrderBook, ts_venue_ms: int | None = None) -> Top:
-    """A book's best levels.
+def agrees(local: OrderBook, ts_venue_ms: int | None, told: BookAnswer) -> bool:
+    """Whether an answer does not contradict a book of that venue's time; an older one cannot.
 
     Examples
     --------
-    >>> top_of(OrderBook({4900: 10.0}, {}))
-    Top(bid=(4900, 10.0), ask=None, ts_venue_ms=None)
+    >>> agrees(OrderBook({4900: 10.0}, {}), None, BookAnswer(bids={4900: 10.0}, asks={}))
+    True
+    >>> agrees(OrderBook({4900: 10.0}, {}), 5, BookAnswer(bids={}, asks={}, ts_venue_ms=6))
+    False
     """
-    bid, ask = book.best_bid, book.best_ask
-    return Top(
-        bid=None if bid is None else (bid, book.bids[bid]),
-        ask=None if ask is None else (ask, book.asks[ask]),
-        ts_venue_ms=ts_venue_ms,
+    if ts_venue_ms is not None and told.ts_venue_ms is not None and told.ts_venue_ms < ts_venue_ms:
+        return True
+    return _same(local.bids, told.bids) and _same(local.asks, told.asks)
+
+
+def _same(one: Mapping[int, float], other: Mapping[int, float]) -> bool:
+    """Whether two sides have the same levels; sums of changes differ in their last digits."""
+    return all(
+        abs(one.get(price, 0.0) - other.get(price, 0.0)) <= LEAST_CONTRACTS
+        for price in one.keys() | other.keys()
     )
 
 
-def agrees(local: Top, told: Top) -> bool:
-    """Whether an answer does not contradict a book; an older one cannot."""
-    if (
-        local.ts_venue_ms is not None
-        and told.ts_venue_ms is not None
-        and told.ts_venue_ms < local.ts_venue_ms
-    ):
-        return True
-    return _same(local.bid, told.bid) and _same(local.ask, told.ask)
-
-
-def _same(one: tuple[int, float] | None, other: tuple[int, float] | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one[0] == other[0] and isclose(one[1], other[1], rel_tol=1e-9)
-
-
-def contradicted(samples: Iterable[Sample], told: Mapping[str, Top]) -> list[Sample]:
+def contradicted(samples: Iterable[Sample], told: Mapping[str, BookAnswer]) -> list[Sample]:
     """Books that have not changed since they were noted and that the answer contradicts."""
     return [
         sample
         for sample in samples
-        if sample.unchanged
-        and sample.asset_id in told
-        and not agrees(sample.top, told[sample.asset_id])
+        if sample.unchanged and sample.asset_id in told and not sample.agrees(told[sample.asset_id])
     ]
 
 
 def read_round(
     samples: Sequence[Sample],
-    first: Mapping[str, Top],
-    second: Mapping[str, Top],
+    first: Mapping[str, BookAnswer],
+    second: Mapping[str, BookAnswer],
     speaks: Mapping[str, bool],
 ) -> list[Reading]:
     """What two answers say of each connection; the second was asked about the contradicted only."""
@@ -169,9 +161,9 @@ def read_round(
             if sample.conn != conn:
                 continue
             told = first.get(sample.asset_id)
-            if told is not None and sample.unchanged and agrees(sample.top, told):
+            if told is not None and sample.unchanged and sample.agrees(told):
                 agreed.append(sample)
-            elif sample.asset_id in twice and told is not None and not agrees(sample.top, told):
+            elif sample.asset_id in twice and told is not None and not sample.agrees(told):
                 wrong.append(sample)
             else:
                 unsure.append(sample)
@@ -201,7 +193,7 @@ def judge(readings: Sequence[Reading], memory: Memory, followed: int) -> Finding
         several = len(reading.wrong) > 1 or not reading.speaks
         if most and (several or reading.wrong[0].asset_id in memory.wrong):
             condemned.append(reading.conn)
-            # a best level that agrees says nothing of those behind it
+            # what it agreed with may have been changed back and forth meanwhile
             doubted += (*reading.agreed, *reading.unsure)
     return Findings(tuple(doubted), tuple(condemned))
 

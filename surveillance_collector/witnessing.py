@@ -30,15 +30,15 @@ from surveillance_collector.witness import (
     remember,
     samples_of,
 )
-from surveillance_core.venues.protocols import AssetTerms, Top
+from surveillance_core.venues.protocols import AssetTerms, BookAnswer
 from surveillance_core.venues.rest import VenueError
 
 MISMATCH = "witness_mismatch"
 DEMOTED_SECONDS = 600.0
 """How long a witness that contradicts too much is not asked."""
 
-AskVenue = Callable[[Sequence[AssetTerms]], Mapping[str, Top]]
-"""Best levels by asset, by REST; may take long, and raises ``VenueError``."""
+AskVenue = Callable[[Sequence[AssetTerms]], Mapping[str, BookAnswer]]
+"""Books by asset, by REST; may take long, and raises ``VenueError``."""
 
 log = structlog.get_logger()
 
@@ -100,7 +100,7 @@ class Witness:
         self._feeds = feeds
         self._replace = replace
         self._memory = Memory()
-        self._vouched_ns: dict[str, int] = {}
+        self._vouched: dict[str, float] = {}
         self._wanted: dict[str, None] = {}
         self._woken = asyncio.Event()
         self._demoted_until = 0.0
@@ -122,9 +122,12 @@ class Witness:
         """When it last agreed with the asset's book, on the receive clock; 0 if never."""
         return self._memory.agreed_ns.get(asset_id, 0)
 
-    def vouches(self, conn: str, since_ns: int) -> bool:
-        """Whether all compared books of the connection agreed in a round begun since then."""
-        return self._vouched_ns.get(conn, 0) > since_ns
+    def vouched(self, conn: str) -> float:
+        """When the last round began in which all compared books of the connection agreed.
+
+        On the monotonic clock; 0 if none did or one was contradicted since.
+        """
+        return self._vouched.get(conn, 0.0)
 
     def ask_about(self, conn: str) -> None:
         """Have a connection's books compared now."""
@@ -169,7 +172,7 @@ class Witness:
             return
         first = await _in_thread(self._ask, [sample.followed.terms for sample in samples])
         suspected = contradicted(samples, first)
-        second: Mapping[str, Top] = {}
+        second: Mapping[str, BookAnswer] = {}
         if suspected:
             await asyncio.sleep(self._times.again)
             suspected = [sample for sample in suspected if sample.unchanged]
@@ -183,10 +186,12 @@ class Witness:
         forget(self._memory, followed)
         remember(self._memory, readings, asked_ns)
         open_conns = {feed.conn for feed in self._feeds()}
-        self._vouched_ns = {c: ns for c, ns in self._vouched_ns.items() if c in open_conns}
+        self._vouched = {c: at for c, at in self._vouched.items() if c in open_conns}
         for reading in readings:
-            if reading.agreed and not reading.wrong:
-                self._vouched_ns[reading.conn] = asked_ns
+            if reading.wrong:
+                self._vouched.pop(reading.conn, None)
+            elif reading.agreed:
+                self._vouched[reading.conn] = began
             self.counts["agreed"] += len(reading.agreed)
             self.counts["mismatched"] += len(reading.wrong)
             self.counts["unsure"] += len(reading.unsure)
@@ -235,12 +240,12 @@ class Witness:
             self._books.doubt(sample.conn, sample.asset_id, MISMATCH, sample.good_ns, now_ns)
 
 
-async def _in_thread(ask: AskVenue, assets: Sequence[AssetTerms]) -> Mapping[str, Top]:
+async def _in_thread(ask: AskVenue, assets: Sequence[AssetTerms]) -> Mapping[str, BookAnswer]:
     """Ask in a thread that ends with the process, whether it has an answer by then or not."""
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Mapping[str, Top]] = loop.create_future()
+    answer: asyncio.Future[Mapping[str, BookAnswer]] = loop.create_future()
 
-    def settle(found: Mapping[str, Top] | None, error: Exception | None) -> None:
+    def settle(found: Mapping[str, BookAnswer] | None, error: Exception | None) -> None:
         if answer.done():
             return
         if error is not None:

@@ -60,7 +60,7 @@ class VenueSettings(_Table):
     complete_rewards: bool = True
     page_size: int = Field(default=500, ge=1, le=500)
     max_pages: int = Field(default=1_000, ge=1)
-    stall_seconds: float = Field(default=60.0, gt=0.0)
+    stall_seconds: float = Field(default=55.0, gt=0.0)
     stall_least_seconds: float = Field(default=10.0, gt=0.0)
     half_open_seconds: float = Field(default=30.0, gt=0.0, le=3_600.0)
     sentinels: bool = True

@@ -63,12 +63,12 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     fee_rate_bps: str | None
 
 
-class Top(msgspec.Struct, frozen=True, kw_only=True):
-    """The best level of each side of a primary outcome's book; None where a side is empty."""
+class BookAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A primary outcome's book as the venue states it when asked."""
 
-    bid: tuple[int, float] | None
-    """Price in ticks of 0.0001 dollars, contracts at it."""
-    ask: tuple[int, float] | None
+    bids: Mapping[int, float]
+    """Contracts by price, in ticks of 0.0001 dollars."""
+    asks: Mapping[int, float]
     ts_venue_ms: int | None = None
     """The venue's time of the book's last change, where it says it."""
 

@@ -29,10 +29,10 @@ from surveillance_core.venues.polymarket.rewards import complete_rewards
 from surveillance_core.venues.protocols import (
     BATCH_GAP_NS,
     AssetTerms,
+    BookAnswer,
     Discovery,
     MarketChannel,
     SettledReader,
-    Top,
 )
 from surveillance_core.venues.rest import RestClient
 
@@ -87,8 +87,8 @@ class VenueAdapter:
     """Whether a market's second outcome has a book of its own, the mirror of the first's."""
     message_types: frozenset[str]
     """Types of message this version reads, as the venue names them."""
-    tops: Callable[[RestClient, Sequence[AssetTerms]], Mapping[str, Top]]
-    """Asks by REST for the best levels of these assets' books; what it has no book of is missing.
+    book_answers: Callable[[RestClient, Sequence[AssetTerms]], Mapping[str, BookAnswer]]
+    """Asks by REST for these assets' books; what it has no book of is missing.
     Raises ``VenueError``."""
     state: Kinds
     """What the state of a connection is made of, besides what all venues share."""
@@ -130,7 +130,7 @@ _ADAPTERS = {
         ping=None,
         mirrored=False,
         message_types=frozenset(kalshi_wire.TYPE_NAMES.values()),
-        tops=kalshi_rest_books.fetch_tops,
+        book_answers=kalshi_rest_books.answer_for,
         state=kalshi_state.STATE,
     ),
     Venue.POLYMARKET: VenueAdapter(
@@ -141,7 +141,7 @@ _ADAPTERS = {
         ping=polymarket_wire.PING,
         mirrored=True,
         message_types=frozenset(polymarket_wire.TYPE_NAMES.values()),
-        tops=polymarket_rest_books.fetch_tops,
+        book_answers=polymarket_rest_books.answer_for,
         state=polymarket_state.STATE,
         complete=complete_rewards,
     ),

@@ -20,22 +20,22 @@ from surveillance_collector.witness import (
     read_round,
     remember,
     samples_of,
-    top_of,
 )
 from surveillance_core.books import BookState, OrderBook
-from surveillance_core.venues.protocols import AssetTerms, Top
+from surveillance_core.venues.protocols import AssetTerms, BookAnswer
 
 from .worlds import SECOND
 
 NOW = 100 * SECOND
 QUIET = 10 * SECOND
-TRUE = Top(bid=(4_900, 10.0), ask=(5_100, 5.0))
-OTHER = Top(bid=(4_800, 10.0), ask=(5_100, 5.0))
+BOOK = OrderBook({4_900: 10.0, 4_000: 3.0}, {5_100: 5.0})
+TRUE = BookAnswer(bids={4_000: 3.0, 4_900: 10.0}, asks={5_100: 5.0})
+OTHER = BookAnswer(bids={4_800: 10.0, 4_000: 3.0}, asks={5_100: 5.0})
 
 
 def _followed(asset_id: str, conn: str = "c.1", *, changed_ns: int = 50 * SECOND) -> Followed:
     state = BookState("m", asset_id, 100)
-    state.book = OrderBook({4_900: 10.0}, {5_100: 5.0})
+    state.book = OrderBook(dict(BOOK.bids), dict(BOOK.asks))
     state.opened, state.changed_ns = True, changed_ns
     followed = Followed(AssetTerms(market_id="m", asset_id=asset_id, tick=100), state, conn, 1, 0)
     assert followed.coverage is not None
@@ -65,7 +65,7 @@ def test_only_quiet_trusted_whole_books_are_sampled() -> None:
     resolved.resolved = True
     found = _samples([quiet, busy, mid_batch, untrusted, closed, resolved])
     assert [sample.asset_id for sample in found] == ["a"]
-    assert found[0].top == TRUE
+    assert found[0].agrees(TRUE)
     assert found[0].good_ns == 50 * SECOND
 
 
@@ -93,20 +93,23 @@ def test_an_agreement_dates_what_is_found_wrong_later() -> None:
     [
         (TRUE, True),
         (OTHER, False),
-        (Top(bid=(4_900, 10.5), ask=(5_100, 5.0)), False),
-        (Top(bid=(4_900, 10.0 + 1e-12), ask=(5_100, 5.0)), True),
-        (Top(bid=(4_900, 10.0), ask=None), False),
-        (Top(bid=(4_800, 10.0), ask=(5_100, 5.0), ts_venue_ms=999), True),
-        (Top(bid=(4_800, 10.0), ask=(5_100, 5.0), ts_venue_ms=1_001), False),
+        (BookAnswer(bids={4_900: 10.5, 4_000: 3.0}, asks=TRUE.asks), False),
+        (BookAnswer(bids={4_900: 10.0, 4_000: 3.0 + 1e-12}, asks=TRUE.asks), True),
+        (BookAnswer(bids=TRUE.bids, asks={}), False),
+        (BookAnswer(bids={4_900: 10.0}, asks=TRUE.asks), False),
+        (BookAnswer(bids=TRUE.bids, asks={5_100: 5.0, 5_200: 1.0}), False),
+        (BookAnswer(bids=OTHER.bids, asks=TRUE.asks, ts_venue_ms=999), True),
+        (BookAnswer(bids=OTHER.bids, asks=TRUE.asks, ts_venue_ms=1_001), False),
     ],
 )
-def test_an_answer_agrees_with_the_best_levels_or_is_older(told: Top, *, expected: bool) -> None:
-    local = Top(bid=TRUE.bid, ask=TRUE.ask, ts_venue_ms=1_000)
-    assert agrees(local, told) is expected
+def test_an_answer_agrees_with_the_whole_book_or_is_older(
+    told: BookAnswer, *, expected: bool
+) -> None:
+    assert agrees(BOOK, 1_000, told) is expected
 
 
 def test_an_empty_book_agrees_with_an_empty_answer() -> None:
-    assert agrees(top_of(OrderBook()), Top(bid=None, ask=None))
+    assert agrees(OrderBook(), None, BookAnswer(bids={}, asks={}))
 
 
 def test_a_book_that_changes_meanwhile_is_not_contradicted() -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from surveillance_core.books import tick_of
 from surveillance_core.venues.listing import Json, as_list, as_number, as_object
-from surveillance_core.venues.protocols import AssetTerms, Top
+from surveillance_core.venues.protocols import AssetTerms, BookAnswer
 from surveillance_core.venues.rest import RestClient, VenueError
 
 BOOKS: Final = "/books"
@@ -82,8 +82,8 @@ def fetch_books(
     return RestBooks(books=books, missing=missing, unreadable=unreadable, oddities=oddities)
 
 
-def fetch_tops(clob: RestClient, assets: Sequence[AssetTerms]) -> dict[str, Top]:
-    """Best levels by token, of the tokens that have a book which can be read; see ``fetch_books``.
+def answer_for(clob: RestClient, assets: Sequence[AssetTerms]) -> dict[str, BookAnswer]:
+    """Books by token, of the tokens that have one which can be read; see ``fetch_books``.
 
     Raises
     ------
@@ -92,11 +92,7 @@ def fetch_tops(clob: RestClient, assets: Sequence[AssetTerms]) -> dict[str, Top]
     """
     found = fetch_books(clob, [terms.asset_id for terms in assets]).books
     return {
-        token: Top(
-            bid=book.bids[0] if book.bids else None,
-            ask=book.asks[0] if book.asks else None,
-            ts_venue_ms=book.ts_venue_ms,
-        )
+        token: BookAnswer(bids=dict(book.bids), asks=dict(book.asks), ts_venue_ms=book.ts_venue_ms)
         for token, book in found.items()
     }
 

@@ -1,12 +1,12 @@
-"""Best levels as Kalshi's REST interface states them."""
+"""Books as Kalshi's REST interface states them."""
 
 from __future__ import annotations
 
 import httpx
 import pytest
 
-from surveillance_core.venues.kalshi.rest_books import fetch_tops, read_top
-from surveillance_core.venues.protocols import AssetTerms, Top
+from surveillance_core.venues.kalshi.rest_books import answer_for, read_book
+from surveillance_core.venues.protocols import AssetTerms, BookAnswer
 from surveillance_core.venues.rest import RestClient, VenueError
 
 BOOK = {
@@ -35,7 +35,7 @@ def _client(answers: dict[str, tuple[int, object]], asked: list[str]) -> RestCli
     )
 
 
-def test_a_no_bid_is_a_yes_ask_and_the_best_levels_alone_are_asked_for() -> None:
+def test_a_no_bid_is_a_yes_ask_and_whole_books_are_asked_for() -> None:
     asked: list[str] = []
     client = _client(
         {
@@ -44,21 +44,22 @@ def test_a_no_bid_is_a_yes_ask_and_the_best_levels_alone_are_asked_for() -> None
         },
         asked,
     )
-    found = fetch_tops(client, [_terms("KXA-1"), _terms("KXB-1")])
-    assert found == {"KXA-1:yes": Top(bid=(4_200, 13.0), ask=(4_400, 17.5))}
-    assert asked[0] == "https://kalshi.test/v2/markets/KXA-1/orderbook?depth=1"
+    found = answer_for(client, [_terms("KXA-1"), _terms("KXB-1")])
+    book = BookAnswer(bids={800: 300.0, 4_200: 13.0}, asks={9_900: 5.0, 4_400: 17.5})
+    assert found == {"KXA-1:yes": book}
+    assert asked[0] == "https://kalshi.test/v2/markets/KXA-1/orderbook"
 
 
 def test_an_answer_that_is_refused_is_an_error() -> None:
     client = _client({"/v2/markets/KXA-1/orderbook": (401, {})}, [])
     with pytest.raises(VenueError):
-        fetch_tops(client, [_terms("KXA-1")])
+        answer_for(client, [_terms("KXA-1")])
 
 
 @pytest.mark.parametrize("side", [[], None])
-def test_an_empty_side_has_no_best_level(side: object) -> None:
+def test_an_empty_side_has_no_levels(side: object) -> None:
     book = {"orderbook_fp": {"yes_dollars": side, "no_dollars": [["0.5600", "1.00"]]}}
-    assert read_top(book) == Top(bid=None, ask=(4_400, 1.0))
+    assert read_book(book) == BookAnswer(bids={}, asks={4_400: 1.0})
 
 
 @pytest.mark.parametrize(
@@ -76,4 +77,4 @@ def test_an_empty_side_has_no_best_level(side: object) -> None:
     ],
 )
 def test_what_is_no_book_is_none(answer: object) -> None:
-    assert read_top(answer) is None
+    assert read_book(answer) is None
