@@ -33,7 +33,7 @@ from .quick_collector import quick_settings
 SCALE = 10.0
 STALL_S = 60.0 / SCALE
 SCALED: dict[str, Any] = {
-    "stall_seconds": STALL_S,
+    "stall_seconds": 55.0 / SCALE,
     "first_book_seconds": 30.0 / SCALE,
     "half_open_seconds": 30.0 / SCALE,
     "witness_seconds": 40.0 / SCALE,
@@ -171,51 +171,62 @@ def _judge_ledger(lake: Lake, venue: SimulatedPolymarket, silences: Collection[S
         If it does not, or if a row that is trusted is not true.
     """
     ledger = trust(lake)
-    unmatched = _doubts(ledger)
+    doubts: dict[str, list[dict[str, Any]]] = {}
+    for row in ledger.filter(pl.col("state") == "untrusted").rows(named=True):
+        doubts.setdefault(row["outcome_id"], []).append(row)
+    excused: dict[str, list[tuple[int, int]]] = {}
     for silence in silences:
         for outcome, healed_us in silence.healed_us.items():
             last_us, first_us = _around(venue, outcome, silence.began_us)
-            near = [
-                row
-                for row in unmatched
-                if row["outcome_id"] == outcome
-                and row["start_us"] <= healed_us
-                and row["end_us"] >= silence.began_us
-            ]
-            what = f"{silence.name} of {outcome[:8]}"
-            assert near, f"{what} is not in the ledger"
-            start_us = min(row["start_us"] for row in near)
-            end_us = max(row["end_us"] for row in near)
-            early, late = last_us - start_us, start_us - max(first_us, silence.began_us)
-            assert early <= EXACT_US, f"{what} begins {early} µs before the last change"
-            assert late <= EXACT_US, f"{what} begins {late} µs after what was withheld"
-            off_us = abs(end_us - healed_us)
-            assert off_us <= EXACT_US, f"{what} ends {off_us} µs off"
-            unmatched = [row for row in unmatched if row not in near]
-    assert not unmatched, f"{len(unmatched)} doubts without a cause: {unmatched[0]}"
+            excused.setdefault(outcome, []).append((last_us - EXACT_US, healed_us + EXACT_US))
+            told = (max(first_us, silence.began_us) + EXACT_US, healed_us - EXACT_US)
+            left = _without(told, [(row["start_us"], row["end_us"]) for row in doubts[outcome]])
+            what = f"{silence.name} of {outcome[:8]}, {_in_words(told, silence.began_us)}"
+            assert not left, f"{what}, is trusted at {_in_words(left[0], silence.began_us)}"
+    for row in _unexplained(ledger, doubts):
+        left = _without((row["start_us"], row["end_us"]), excused.get(row["outcome_id"], []))
+        assert not left, (
+            f"{row['outcome_id'][:8]} is not trusted for {row['cause']} at "
+            f"{_in_words(left[0], left[0][0])} without a silence"
+        )
     _judge_trusted(ledger, lake, venue)
 
 
-def _doubts(ledger: pl.DataFrame) -> list[dict[str, Any]]:
-    """Untrusted intervals between the first and the last trust of each book.
+def _without(whole: tuple[int, int], taken: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What is left of an interval without others."""
+    left: list[tuple[int, int]] = []
+    start_us, end_us = whole
+    for first_us, last_us in sorted(taken):
+        if first_us > start_us:
+            left.append((start_us, min(first_us, end_us)))
+        start_us = max(start_us, last_us)
+        if start_us >= end_us:
+            break
+    else:
+        left.append((start_us, end_us))
+    return [(first_us, last_us) for first_us, last_us in left if last_us > first_us]
+
+
+def _in_words(interval: tuple[int, int], since_us: int) -> str:
+    start_s, end_s = ((at_us - since_us) / 1e6 for at_us in interval)
+    return f"{start_s:.3f} to {end_s:.3f} s"
+
+
+def _unexplained(
+    ledger: pl.DataFrame, doubts: Mapping[str, Iterable[dict[str, Any]]]
+) -> Iterable[dict[str, Any]]:
+    """Doubts between the first and the last trust of each book.
 
     Those in which a new price grid has come and the book on it has not are the venue's own.
     """
-    trusted = (
-        ledger.filter(pl.col("state") == "trusted")
-        .group_by("outcome_id")
-        .agg(since_us=pl.col("start_us").min(), until_us=pl.col("end_us").max())
-    )
-    untrusted = ledger.filter(pl.col("state") == "untrusted").join(trusted, on="outcome_id")
-    return (
-        untrusted.filter(
-            pl.col("start_us") >= pl.col("since_us"),
-            pl.col("end_us") <= pl.col("until_us"),
-            pl.col("cause") != "tick_size_change",
-        )
-        .drop("since_us", "until_us")
-        .rows(named=True)
-    )
+    trusted = ledger.filter(pl.col("state") == "trusted")
+    for outcome, rows in doubts.items():
+        own = trusted.filter(pl.col("outcome_id") == outcome)
+        starts, ends = own["start_us"].to_list(), own["end_us"].to_list()
+        for row in rows:
+            between = row["start_us"] >= min(starts) and row["end_us"] <= max(ends)
+            if between and row["cause"] != "tick_size_change":
+                yield row
 
 
 def _around(venue: SimulatedPolymarket, outcome: str, moment_us: int) -> tuple[int, int]:

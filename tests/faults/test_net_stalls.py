@@ -61,9 +61,11 @@ async def _silence(quiet: Quiet, part: Part, chance: Random) -> Silence:
     if part is Part.VENUE:
         outcomes = list(primary)
         # longer than it may take to find it
-        venue.faults.stall(1.2 * STALL_S)
+        lasts = 1.2 * STALL_S
+        venue.faults.stall(lasts)
         await until(lambda: venue.sockets.stalled, "it stalls")
-        began_us = now_us()
+        since = asyncio.get_running_loop().time() - (venue.sockets._stalled_until - lasts)
+        began_us = now_us() - int(since * 1e6)
     elif part is Part.CONNECTION:
         feed = chance.choice(quiet.collector._feeds)
         outcomes = [outcome for outcome in primary if feed.holds(outcome)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -33,6 +34,9 @@ from surveillance_core.venues.polymarket.wire import (
     stated_changes,
 )
 from surveillance_core.venues.protocols import AssetTerms
+
+GRIDS: Final = ("0.1", "0.01", "0.005", "0.0025", "0.001", "0.0001")
+"""Tick sizes that the venue has, as it spells them (reference polymarket.md 2)."""
 
 
 class PolymarketBook(BookState):
@@ -66,6 +70,7 @@ class PolymarketBook(BookState):
         "recent_last_trades",
         "snapshot_ts",
         "terms",
+        "terms_missed",
         "verified_ns",
         "wire_terms",
     )
@@ -108,6 +113,8 @@ class PolymarketBook(BookState):
         self.check_due_ns = 0
         self.verified_ns = 0
         self.mismatches = 0
+        self.terms_missed = False
+        """Whether the book was asked for because members of its hash are older than it."""
 
     @property
     def ts_venue_ms(self) -> int | None:
@@ -203,6 +210,24 @@ class PolymarketBook(BookState):
             spelling = spell_last_trade(tick)
             if fits(spelling):
                 return spelling
+        return None
+
+    def grid_that_fits(self, recipe: Recipe) -> tuple[str, str] | None:
+        """Another tick size under which the book has the batch's hash, and the last trade price.
+
+        A change of the grid that was missed, or that the listing does not know yet, shows in the
+        hash alone where no book came that says it. The terms are left as they are.
+        """
+        terms = self.wire_terms
+        try:
+            for spelling in GRIDS if recipe >= Recipe.V3 else ():
+                if spelling != terms.tick_size:
+                    self.wire_terms = msgspec.structs.replace(terms, tick_size=spelling)
+                    last_trade = self.last_trade_that_fits(recipe)
+                    if last_trade is not None:
+                        return spelling, last_trade
+        finally:
+            self.wire_terms = terms
         return None
 
 

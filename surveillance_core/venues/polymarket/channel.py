@@ -352,6 +352,8 @@ class PolymarketChannel(BookJudge):
             self._doubt(state, "checkpoint_mismatch", state.verified_ns, events)
             reopened = True
         if tick is not None and message.tick_size is not None:
+            self._terms_come = True
+            state.terms_missed = False
             state.tick = tick
             state.wire_terms.tick_size = message.tick_size
         if message.last_trade_price is not None:
@@ -373,7 +375,9 @@ class PolymarketChannel(BookJudge):
         if reopened or recv_ns >= state.check_due_ns:
             self._judge_hash(state, recv_ns, events, snapshot=True)
         state.frames = b""
-        if reopened:
+        if reopened and tick is None and self._misses_terms(state, recv_ns, events):
+            self.ignored["book_of_unknown_terms"] += 1
+        elif reopened:
             events.append(Opened(state.asset_id))
 
     def _take_print(

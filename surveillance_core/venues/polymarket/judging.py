@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from surveillance_core.books import TICKS_PER_DOLLAR, Trust
+from surveillance_core.books import TICK_OF, TICKS_PER_DOLLAR, Trust
 from surveillance_core.venues.polymarket.book import PolymarketBook
 from surveillance_core.venues.polymarket.integrity import Recipe, recipes_at
 from surveillance_core.venues.protocols import (
@@ -58,6 +58,8 @@ class BookJudge:
         self.recipe = recipe
         """The recipe of the connection's hashes, once it was told or has been proved."""
         self._told = recipe
+        self._terms_come = False
+        """Whether this connection's first books say the tick, as they have since October 2025."""
         self._on_settled = on_settled
         self._hash_interval_ns = hash_interval_ns
         self._batch_gap_ns = batch_gap_ns
@@ -112,6 +114,10 @@ class BookJudge:
         state.check_due_ns = recv_ns + self._hash_interval_ns
         for recipe in recipes:
             last_trade = state.last_trade_that_fits(recipe)
+            if last_trade is None:
+                tick_size, last_trade = state.grid_that_fits(recipe) or (None, None)
+                if tick_size is not None:
+                    self._learn_grid(state, tick_size)
             if last_trade is not None:
                 break
         else:
@@ -167,6 +173,31 @@ class BookJudge:
             state.trust = Trust.DIVERGED
             state.version += 1
             events.append(Doubted(state.asset_id, cause, since_ns))
+
+    def _learn_grid(self, state: PolymarketBook, tick_size: str) -> None:
+        """The grid is one for the market."""
+        for book in (state, self.states.get(state.terms.mirror_id or "")):
+            if book is not None:
+                book.wire_terms.tick_size = tick_size
+                book.tick = TICK_OF[tick_size]
+
+    def _misses_terms(
+        self, state: PolymarketBook, recv_ns: int, events: list[ChannelEvent]
+    ) -> bool:
+        """Whether a book that came with a fill has a hash of terms that are not known here.
+
+        Such a book says nothing of the tick and of the last trade. If they changed while nothing
+        came, its own hash fits as little as those of the changes after it would: the doubt stays
+        until the book comes that was asked for, which says them. Once more it is asked for at once,
+        since what was asked while nothing came may have had no answer.
+        """
+        if not state.mismatches or not self._terms_come:
+            return False
+        state.trust = Trust.DIVERGED
+        if not state.terms_missed:
+            state.terms_missed = True
+            events.append(Doubted(state.asset_id, "hash_mismatch", recv_ns))
+        return True
 
     def _remember_last_trade(self, state: PolymarketBook, spelling: str) -> None:
         """The last trade price is one for the market: both tokens' hashes carry the same text."""

@@ -313,6 +313,48 @@ def test_a_match_between_two_mismatches_restores_trust(line: Line, token: Token)
     assert (line.channel.hashes.matched, line.channel.hashes.mismatched) == (2, 2)
 
 
+def _of_a_fill(snapshot: Json) -> Json:
+    """The same book as it comes with a fill: without the tick and the last trade."""
+    return {k: v for k, v in snapshot.items() if k not in ("tick_size", "last_trade_price")}
+
+
+def test_a_fill_s_book_does_not_end_a_doubt_in_which_terms_of_its_hash_were_missed(
+    line: Line, token: Token
+) -> None:
+    line.channel.doubt(YES, "witness_mismatch", line.now_ns)
+    token.last = "0.505"  # said while nothing came
+    told = line.send(_of_a_fill(token.snapshot(T0 + 1)))
+    assert told == [Doubted(YES, "hash_mismatch", line.now_ns)], "asked for once more"
+    assert line[YES].trust is Trust.DIVERGED
+    assert line.send(_of_a_fill(token.snapshot(T0 + 2))) == []
+    assert line.send(token.snapshot(T0 + 3)) == [Opened(YES)]
+    for step in (4, 5, 6):
+        line.send(*token.batch(T0 + step, ("BUY", "0.48", str(step))))
+    assert line.settle() == []
+    assert line[YES].trust is Trust.VERIFIED
+
+
+def test_a_grid_that_nothing_has_told_is_told_by_the_hash(line: Line, token: Token) -> None:
+    token.tick_size = "0.001"
+    for step in (1, 2, 3):
+        line.send(*token.batch(T0 + step, ("BUY", "0.485", str(step))))
+    assert line.settle() == []
+    assert line[YES].trust is Trust.VERIFIED
+    assert line[YES].tick == 10
+    token.bids["0.2"] = "1"  # a change that was never received
+    for step in (4, 5):
+        line.send(*token.batch(T0 + step, ("BUY", "0.485", str(step))))
+    assert line.settle() != [], "no grid explains a level that is missing"
+    assert line[YES].tick == 10
+
+
+def test_a_fill_s_book_ends_a_doubt_where_its_hash_fits(line: Line, token: Token) -> None:
+    line.channel.doubt(YES, "witness_mismatch", line.now_ns)
+    token.bids["0.2"] = "1"
+    assert line.send(_of_a_fill(token.snapshot(T0 + 1))) == [Opened(YES)]
+    assert line[YES].trust is Trust.VERIFIED
+
+
 def test_only_a_full_book_ends_divergence(line: Line, token: Token) -> None:
     token.bids["0.2"] = "1"
     for step in (1, 2):
