@@ -64,7 +64,7 @@ class VenueSettings(_Table):
     stall_least_seconds: float = Field(default=10.0, gt=0.0)
     half_open_seconds: float = Field(default=30.0, gt=0.0, le=3_600.0)
     sentinels: bool = True
-    witness_seconds: float = Field(default=40.0, ge=0.0)
+    witness_seconds: float = Field(default=35.0, ge=0.0)
     witness_again_seconds: float = Field(default=5.0, ge=0.0)
     witness_quiet_seconds: float = Field(default=10.0, ge=0.0)
     witness_books: int = Field(default=200, ge=1)

@@ -32,15 +32,17 @@ class Row:
     worst_detection_s: float | None = None
     rows_lost: int = 0
     notes: list[str] = field(default_factory=list[str])
+    seconds: float = 0.0
 
     @property
-    def cells(self) -> tuple[str, str, str, str, str]:
-        """Runs, failures, worst detection, rows lost, notes."""
+    def cells(self) -> tuple[str, str, str, str, str, str]:
+        """Runs, failures, worst detection, rows lost, how long it took, notes."""
         worst = "–" if self.worst_detection_s is None else f"{self.worst_detection_s:.2f} s"
         if not self.runs:
-            return "not run", "–", "–", "–", "; ".join(self.notes)
+            return "not run", "–", "–", "–", "–", "; ".join(self.notes)
         notes = "; ".join(dict.fromkeys(self.notes))
-        return f"{self.runs:,}", str(len(self.failures)), worst, str(self.rows_lost), notes
+        took = f"{self.seconds:,.0f} s"
+        return f"{self.runs:,}", str(len(self.failures)), worst, str(self.rows_lost), took, notes
 
 
 def read_rows(lines: list[str]) -> dict[str, Row]:
@@ -53,6 +55,7 @@ def read_rows(lines: list[str]) -> dict[str, Row]:
         row.failures += trial["failures"]
         row.rows_lost += trial["rows_lost"]
         row.notes += trial["notes"]
+        row.seconds += trial["seconds"]
         if trial["worst_detection_s"] is not None:
             row.worst_detection_s = max(row.worst_detection_s or 0.0, trial["worst_detection_s"])
     return rows
@@ -77,16 +80,16 @@ def page_of(rows: dict[str, Row], tier: Tier, seed: int, seconds: float) -> str:
         f"Tier {tier}, seed {seed}, commit {commit}, {datetime.now(UTC):%Y-%m-%d}.",
         f"{os.cpu_count()} processors, Python {platform.python_version()}, {seconds / 60:.0f} min.",
         "",
-        "| id | fault | what must hold | runs | failures | worst detection | rows lost | notes |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
+        "| id | fault | what must hold | runs | failures | worst detection | rows lost | took | notes |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for fault_id, row in rows.items():
         fault = MATRIX[fault_id]
-        runs, failures, worst, lost, notes = row.cells
+        runs, failures, worst, lost, took, notes = row.cells
         unit = f" {fault.unit}" if row.runs else ""
         lines.append(
             f"| {fault_id} | {fault.what} | {fault.passes} | {runs}{unit} | {failures} "
-            f"| {worst} | {lost} | {notes} |"
+            f"| {worst} | {lost} | {took} | {notes} |"
         )
     failed = [f"- {name}: {line}" for name, row in rows.items() for line in row.failures]
     if failed:
@@ -143,7 +146,7 @@ def main() -> int:
             json.dumps({name: asdict(row) for name, row in rows.items() if name in only}) + "\n"
         )
     else:
-        table = Table("id", "runs", "failures", "worst detection", "rows lost", "notes")
+        table = Table("id", "runs", "failures", "worst detection", "rows lost", "took", "notes")
         for fault_id, row in rows.items():
             if fault_id in only:
                 table.add_row(fault_id, *row.cells)

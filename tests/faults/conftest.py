@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +34,9 @@ def trial(request: pytest.FixtureRequest) -> Iterator[Trial]:
     if not trial.quantity:
         pytest.skip(f"{fault_id} is tried in the full tier alone: make faults")
     print(f"{fault_id} {TIER} seed {SEED}")  # noqa: T201  # shown where the test fails
+    began = time.monotonic()
     yield trial
+    trial.seconds = time.monotonic() - began
     report = request.node.stash.get(_FAILED, None)
     if report is not None and not trial.failures:
         trial.failures.append(report)
@@ -61,6 +64,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in list(items):
         marker = item.get_closest_marker("fault")
         if marker is None:
+            if ONLY:
+                # of no row: it runs with every other test
+                items.remove(item)
             continue
         if ONLY and marker.args[0] not in ONLY:
             items.remove(item)

@@ -323,6 +323,8 @@ class Trial:
     """Longest time from the fault to its mention in the ledger, in the venue's own seconds."""
     rows_lost: int = 0
     notes: list[str] = field(default_factory=list[str])
+    seconds: float = 0.0
+    """How long it took."""
 
     @property
     def quantity(self) -> int:

@@ -36,7 +36,7 @@ SCALED: dict[str, Any] = {
     "stall_seconds": 55.0 / SCALE,
     "first_book_seconds": 30.0 / SCALE,
     "half_open_seconds": 30.0 / SCALE,
-    "witness_seconds": 40.0 / SCALE,
+    "witness_seconds": 35.0 / SCALE,
     "witness_again_seconds": 5.0 / SCALE,
     "witness_quiet_seconds": 10.0 / SCALE,
     "connection_minutes": 0.0,

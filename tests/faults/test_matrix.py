@@ -29,12 +29,14 @@ def test_outcomes_of_a_rows_tests_are_added_and_the_worst_detection_is_kept() ->
                 "worst_detection_s": worst,
                 "rows_lost": 2,
                 "notes": [],
+                "seconds": 1.5,
             }
         )
         for failures, worst in ((0, None), (1, 4.0), (0, 2.0))
     ]
     row = read_rows(lines)[fault_id]
     assert (row.runs, row.failures, row.worst_detection_s, row.rows_lost) == (9, ["x"], 4.0, 6)
+    assert row.seconds == 4.5
 
 
 def test_a_row_that_was_not_run_says_so_on_the_page() -> None:
