@@ -80,8 +80,10 @@ def page_of(rows: dict[str, Row], tier: Tier, seed: int, seconds: float) -> str:
         f"Tier {tier}, seed {seed}, commit {commit}, {datetime.now(UTC):%Y-%m-%d}.",
         f"{os.cpu_count()} processors, Python {platform.python_version()}, {seconds / 60:.0f} min.",
         "",
-        "| id | fault | what must hold | runs | failures | worst detection | rows lost | took "
-        "| notes |",
+        (
+            "| id | fault | what must hold | runs | failures | worst detection | rows lost | took "
+            "| notes |"
+        ),
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for fault_id, row in rows.items():
