@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+
+from scorecard.faults import full_tier
 
 from .__main__ import page_of, read_rows
 from .matrix import MATRIX, Tier, Trial
@@ -43,3 +46,16 @@ def test_a_row_that_was_not_run_says_so_on_the_page() -> None:
     page = page_of(read_rows([]), Tier.FULL, 1, 60.0)
     lines = [line for line in page.splitlines() if line.startswith("| STO-07")]
     assert "not run" in lines[0]
+
+
+def test_the_scorecard_reads_the_page() -> None:
+    lines = [
+        json.dumps(asdict(Trial(fault_id, Tier.FULL, 1, runs=1_000, failures=["x"] * (n == 3))))
+        for n, fault_id in enumerate(MATRIX)
+    ]
+    figure = full_tier(page_of(read_rows(lines), Tier.FULL, 1, 1_200.0).splitlines())
+    assert figure.figure == f"{len(MATRIX)} of {len(MATRIX)} rows, 1 failures, 20 min"
+    assert figure.holds is False
+    clean = full_tier(page_of(read_rows(lines[:3]), Tier.FULL, 1, 1_200.0).splitlines())
+    assert clean.holds is False, "rows were not run"
+    assert full_tier([]).holds is None
