@@ -48,6 +48,10 @@ class Announcements:
                     return event.status.value, status_row(event, recv_ns)
         return None
 
+    def grid_of(self, asset_id: str) -> int | None:
+        """The asset's price grid, ticks, where the venue has told of another one since."""
+        return self._grids.get(asset_id)
+
     def forget(self, asset_id: str) -> None:
         """The asset is no longer followed: its next grid is news."""
         self._grids.pop(asset_id, None)

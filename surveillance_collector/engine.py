@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import length_hint
 from typing import Self, cast
 
+from msgspec.structs import replace
+
 from surveillance_collector.announcements import Announcement, Announcements
 from surveillance_collector.checkpoint import ENGINE_STATE
 from surveillance_collector.coverage import TRUSTED, LinesThatEnded
@@ -154,6 +156,10 @@ class Engine(BookReader):
         for terms in assets:
             channel.follow([terms])
             known = self._followed.get(terms.asset_id)
+            grid = self._announcements.grid_of(terms.asset_id)
+            if grid is not None and known is not None and known.terms.tick == terms.tick:
+                # the terms are of before the change
+                channel.regrid(terms.asset_id, grid)
             if known is not None and known.conn != conn and known.conn in self._channels:
                 self._heirs[terms.asset_id] = conn
                 continue
@@ -349,6 +355,15 @@ class Engine(BookReader):
         return match is None or self._prints.is_new(key)
 
     def _announced(self, conn: str, event: Announcement, recv_ns: int) -> None:
+        if isinstance(event, TickSizeChanged):
+            followed = self._followed.get(event.asset_id)
+            if followed is None or (
+                event.old_tick is None and followed.state.tick == event.new_tick
+            ):
+                return
+            event = replace(event, old_tick=event.old_tick or followed.state.tick)
+            for channel in self._channels.values():
+                channel.regrid(event.asset_id, event.new_tick)
         found = self._announcements.row_of(conn, event, recv_ns)
         if found is None:
             return

@@ -138,13 +138,14 @@ def resolved_row(event: MarketResolved, recv_ns: int) -> Row:
 
 def tick_size_row(event: TickSizeChanged, recv_ns: int) -> Row:
     """The row of ``schemas.LIFECYCLE`` of a tick-size change."""
+    old = None if event.old_tick is None else f"{DOLLARS[event.old_tick]:g}"
     return (
         recv_ns // 1_000,
         event.ts_venue_ms,
         event.market_id,
         event.asset_id,
         "tick_size_change",
-        f"{DOLLARS[event.old_tick]:g}",
+        old,
         f"{DOLLARS[event.new_tick]:g}",
     )
 

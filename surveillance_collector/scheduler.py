@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Mapping
 from surveillance_collector.churn import ChurnShares, TokenBucket
 from surveillance_collector.holdings import Change, Holdings, Standing, Use
 from surveillance_collector.slots import Limits, SlotPlan, WatchedGroup, plan_slots
-from surveillance_collector.visits import KEPT_SECONDS, Visit
+from surveillance_collector.visits import Visit, without_long_gone
 
 SWAP_GAIN = 1.2
 """An exploit group gives way to one whose index is more than this many times its own (5.3)."""
@@ -87,11 +87,7 @@ class Scheduler:
         arrived = adopted.keys() - self._groups.keys()
         first = back or not self._groups
         self._groups = adopted
-        self._visits = {
-            group_id: visit
-            for group_id, visit in self._visits.items()
-            if group_id in adopted or self._now - visit.ended < KEPT_SECONDS
-        }
+        self._visits = without_long_gone(self._visits, adopted.keys(), self._now)
         self.plan = plan_slots(adopted, pinned, self._limits)
         self.order(index)
         self._holdings.pass_on(adopted)

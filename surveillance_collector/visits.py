@@ -6,7 +6,7 @@ Times are seconds since the epoch, UTC.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -15,6 +15,8 @@ from surveillance_core.markets import Venue
 VERSION = 1
 KEPT_SECONDS = 7 * 86_400.0
 """A group that was not visited for this long has most likely left the venue."""
+KEPT_GONE = 50_000
+"""Groups remembered that are listed no more: some come back, and most never do."""
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -34,6 +36,21 @@ class _Kept(msgspec.Struct, forbid_unknown_fields=True):
     version: int
     venue: Venue
     visits: dict[str, Visit]
+
+
+def without_long_gone(
+    visits: Mapping[str, Visit], listed: Collection[str], now: float
+) -> dict[str, Visit]:
+    """The visits of groups that are listed, and the last ones of those that are not any more."""
+    kept: dict[str, Visit] = {}
+    gone: list[tuple[float, str]] = []
+    for group_id, visit in visits.items():
+        if group_id in listed:
+            kept[group_id] = visit
+        elif now - visit.ended < KEPT_SECONDS:
+            gone.append((visit.ended, group_id))
+    gone.sort(reverse=True)
+    return kept | {group_id: visits[group_id] for _, group_id in gone[:KEPT_GONE]}
 
 
 _ENCODER = msgspec.json.Encoder()

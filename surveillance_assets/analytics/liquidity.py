@@ -2,6 +2,9 @@
 
 A snapshot row holds until the market's next row, the end of its trusted interval, or ``MAX_HOLD``,
 whichever is first; means and quantiles weight it by that time (reference mm_viability.md 2.1).
+
+What is summed is whole numbers, microseconds and millionths: sums of fractions differ in their last
+digits by the order that Polars takes them in, and the same rows are to give the same file.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from surveillance_core.lake.schemas import STATS
 MAX_HOLD: Final = timedelta(minutes=3)
 """Three heartbeats: a row older than that is not known to stand, whatever the ledger says."""
 
+MILLIONTHS: Final = 1_000_000
+"""In a dollar and in a contract; finer prices and sizes are of no venue."""
+
 _KEY: Final = ("venue", "date", "market_id", "outcome_id")
 _DEPTHS: Final = tuple(f"{side}_depth_{cents}c" for side in ("bid", "ask") for cents in (1, 2, 5))
 _MEANS: Final = {
@@ -31,17 +37,17 @@ _MEANS: Final = {
 def held_rows(snapshots: pl.LazyFrame, coverage: pl.LazyFrame) -> pl.LazyFrame:
     """Snapshot rows with the interval each stood for.
 
-    Adds ``held_s`` (seconds, 0 outside trusted intervals), ``interval`` (start of the trusted
+    Adds ``held_us`` (microseconds, 0 outside trusted intervals), ``interval`` (start of the trusted
     interval, null outside) and ``new_updates`` (updates since the previous row of the interval);
-    ``number`` stands for (venue, date, outcome_id).
+    ``number`` stands for (venue, date, outcome_id). Of rows of one moment the last read stands.
     """
     # ids are long: rows are sorted, matched and grouped by a number instead. It is the market's
     # rank, so that every evaluation of this plan numbers alike
     numbers = snapshots.select(*MARKET).unique().sort(*MARKET).with_row_index("number")
     intervals = trusted_intervals(coverage).join(numbers, on=list(MARKET)).sort("number", "start")
     rows = (
-        snapshots.join(numbers, on=list(MARKET))
-        .sort("number", "ts_recv")
+        snapshots.join(numbers, on=list(MARKET), maintain_order="left")
+        .sort("number", "ts_recv", maintain_order=True)
         # the rows are in order: comparing with the neighbour is far cheaper than a window
         .with_columns(
             pl.when(_same_market(-1)).then(pl.col("ts_recv").shift(-1)).alias("next_row"),
@@ -63,9 +69,9 @@ def held_rows(snapshots: pl.LazyFrame, coverage: pl.LazyFrame) -> pl.LazyFrame:
     continues = pl.col("interval").eq_missing(previous_interval) & (pl.col("steps") >= 0)
     return rows.with_columns(
         pl.when(inside)
-        .then((until - pl.col("ts_recv")).dt.total_microseconds() / 1e6)
-        .otherwise(0.0)
-        .alias("held_s"),
+        .then((until - pl.col("ts_recv")).dt.total_microseconds())
+        .otherwise(0)
+        .alias("held_us"),
         pl.when(inside).then(pl.col("interval")).alias("interval"),
     ).with_columns(pl.when(continues).then(pl.col("steps")).otherwise(0).alias("new_updates"))
 
@@ -144,7 +150,7 @@ def _book_stats(rows: pl.LazyFrame) -> pl.LazyFrame:
     The rows are read once, into a cell a market, status and spread; the rest works on the cells.
     """
     weighted = {column: f"{name}_mean" for column, name in _MEANS.items()}
-    counts = (pl.col("status") == "ok") & (pl.col("held_s") > 0)
+    counts = (pl.col("status") == "ok") & (pl.col("held_us") > 0)
     cells = (
         rows.with_columns(
             # spreads are multiples of 0.0001: grouping on integers keeps equal ones equal
@@ -153,7 +159,7 @@ def _book_stats(rows: pl.LazyFrame) -> pl.LazyFrame:
         .group_by("number", "market_id", "status", "ticks")
         .agg(
             pl.col(*MARKET).first(),
-            pl.col("held_s").sum(),
+            pl.col("held_us").sum(),
             pl.len().alias("rows"),
             pl.col("new_updates").sum(),
             pl.col("ts_recv").min().alias("from"),
@@ -161,7 +167,7 @@ def _book_stats(rows: pl.LazyFrame) -> pl.LazyFrame:
             pl.col("mid").min_by("ts_recv").alias("mid_first"),
             pl.col("mid").max_by("ts_recv").alias("mid_last"),
             *(
-                (pl.col(column) * pl.col("held_s")).sum().alias(weighted[column])
+                (_millionths(column) * pl.col("held_us")).sum().alias(weighted[column])
                 for column in _MEANS
             ),
         )
@@ -169,21 +175,20 @@ def _book_stats(rows: pl.LazyFrame) -> pl.LazyFrame:
     two_sided = pl.col("ticks").is_not_null()
 
     def seconds(status: str) -> pl.Expr:
-        return pl.col("held_s").filter(pl.col("status") == status).sum()
+        return pl.col("held_us").filter(pl.col("status") == status).sum() / 1e6
 
     def of_two_sided(column: str) -> pl.Expr:
         return pl.col(column).filter(two_sided)
 
-    def quantile(q: float) -> pl.Expr:
-        """Smallest spread that at least the share q of two-sided time did not exceed."""
-        held = of_two_sided("held_s")
+    def quantile(percent: int) -> pl.Expr:
+        """Smallest spread that at least so much of two-sided time did not exceed."""
+        held = of_two_sided("held_us")
         up_to = held.sort_by(of_two_sided("ticks")).cum_sum()
-        # the tolerance keeps a rounding error in the sum from choosing the next spread
-        reached = up_to >= q * held.sum() * (1 - 1e-12)
+        reached = up_to * 100 >= percent * held.sum()
         return of_two_sided("ticks").sort().filter(reached).first() / 10_000
 
     return cells.group_by(*_KEY).agg(
-        pl.col("held_s").sum().alias("covered_seconds"),
+        (pl.col("held_us").sum() / 1e6).alias("covered_seconds"),
         seconds("ok").alias("two_sided_seconds"),
         seconds("crossed").alias("crossed_seconds"),
         seconds("one_sided").alias("one_sided_seconds"),
@@ -192,14 +197,14 @@ def _book_stats(rows: pl.LazyFrame) -> pl.LazyFrame:
         pl.col("new_updates").sum().alias("updates"),
         *(
             pl.when(two_sided.any())
-            .then(of_two_sided(name).sum() / of_two_sided("held_s").sum())
+            .then(_ratio(of_two_sided(name).sum(), of_two_sided("held_us").sum() * MILLIONTHS))
             .alias(name)
             for name in weighted.values()
         ),
         of_two_sided("mid_first").sort_by(of_two_sided("from")).first().alias("mid_first"),
         of_two_sided("mid_last").sort_by(of_two_sided("to")).last().alias("mid_last"),
-        quantile(0.5).alias("spread_p50"),
-        quantile(0.9).alias("spread_p90"),
+        quantile(50).alias("spread_p50"),
+        quantile(90).alias("spread_p90"),
     )
 
 
@@ -212,12 +217,23 @@ def _flow(trades: pl.LazyFrame, coverage: pl.LazyFrame) -> pl.LazyFrame:
         strategy="backward",
         check_sortedness=False,
     )
-    sided = pl.col("size").filter(pl.col("taker_side").is_not_null()).sum()
-    bought = pl.col("size").filter(pl.col("taker_side") == "buy").sum()
+    size = _millionths("size")
+    sided = size.filter(pl.col("taker_side").is_not_null()).sum()
+    bought = size.filter(pl.col("taker_side") == "buy").sum()
     return placed.group_by(*_KEY).agg(
         pl.len().cast(pl.Int64).alias("trades"),
         (pl.col("ts_recv") < pl.col("end")).sum().cast(pl.Int64).alias("covered_trades"),
-        pl.col("size").sum().alias("volume"),
-        (pl.col("price") * pl.col("size")).sum().alias("notional"),
-        pl.when(sided > 0).then(bought / sided).alias("buy_share"),
+        _ratio(size.sum(), pl.lit(MILLIONTHS)).alias("volume"),
+        _ratio((_millionths("price") * size).sum(), pl.lit(MILLIONTHS**2)).alias("notional"),
+        pl.when(sided > 0).then(_ratio(bought, sided)).alias("buy_share"),
     )
+
+
+def _millionths(column: str) -> pl.Expr:
+    """Dollars or contracts as whole millionths, wide enough for a day's sum weighted by time."""
+    return (pl.col(column) * MILLIONTHS).round().cast(pl.Int128)
+
+
+def _ratio(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+    """Of two whole numbers, each rounded once."""
+    return one.cast(pl.Float64) / other.cast(pl.Float64)

@@ -92,7 +92,8 @@ class TickSizeChanged(msgspec.Struct, frozen=True):
 
     market_id: str
     asset_id: str
-    old_tick: int
+    old_tick: int | None
+    """None where the connection that was told holds no book of the market."""
     new_tick: int
     ts_venue_ms: int | None
 
@@ -234,6 +235,10 @@ class MarketChannel(Protocol):
 
     def forget(self, asset_ids: Iterable[str]) -> None:
         """Drop these assets and their books."""
+        ...
+
+    def regrid(self, asset_id: str, tick: int) -> None:
+        """Another connection was told of the asset's price grid, which no book here states."""
         ...
 
     def receive(self, frame: bytes | str, recv_ns: int) -> Sequence[ChannelEvent]:

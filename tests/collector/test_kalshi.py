@@ -557,6 +557,33 @@ def test_what_happens_twice_is_two_rows() -> None:
     assert [row[4] for row in rows] == ["deactivated", "activated", "deactivated"]
 
 
+def test_a_grid_holds_for_a_book_on_another_connection_and_for_those_that_follow_it() -> None:
+    recorded = Recorded("A")
+    engine = recorded.engine
+    engine.connect("told", recorded.now_ns)
+    for _ in range(2):
+        body = {
+            "market_ticker": "A", "event_type": "price_level_structure_updated",
+            "price_ranges": [{"start": "0.0000", "end": "1.0000", "step": "0.0010"}],
+        }  # fmt: skip
+        frame = {"type": "market_lifecycle_v2", "msg": body}
+        engine.receive("told", json.dumps(frame), recorded.now_ns)
+        body["market_ticker"] = "of nobody"
+        engine.receive("told", json.dumps(frame), recorded.now_ns)
+    rows = [row for table, _, row in engine.drain().rows if table is LIFECYCLE]
+    assert [row[3:] for row in rows] == [("A", "tick_size_change", "0.01", "0.001")]
+    (followed,) = engine.assets
+    assert followed.state.tick == 10
+    engine.disconnect(recorded.conn, recorded.now_ns, "closed_1006")
+    recorded.connect()
+    (followed,) = engine.assets
+    assert followed.state.tick == 10, "the terms are of before the change"
+    newer = msgspec.structs.replace(_terms("A"), tick=1)
+    engine.follow(recorded.conn, [newer], Tier.HOT, recorded.now_ns)
+    (followed,) = engine.assets
+    assert followed.state.tick == 1
+
+
 def test_a_reading_that_a_lost_number_ends_is_not_of_a_moment_before_its_book() -> None:
     recorded = Recorded("A")
     # a change just before the grid's instant: the book is read when its engine event is over

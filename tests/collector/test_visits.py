@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from surveillance_collector.visit_store import VisitStore
-from surveillance_collector.visits import Visit, VisitsError, decode_visits, encode_visits
+from surveillance_collector.visits import (
+    KEPT_GONE,
+    Visit,
+    VisitsError,
+    decode_visits,
+    encode_visits,
+    without_long_gone,
+)
 from surveillance_core.lake.publish import Lake
 from surveillance_core.markets import Venue
 
@@ -29,6 +36,15 @@ def test_visits_come_back_as_they_were(visits: dict[str, Visit]) -> None:
 def test_what_left_the_venue_long_ago_is_forgotten() -> None:
     visits = {"old": Visit(NOW - 8 * 86_400.0, None), **VISITS}
     assert decode_visits(Venue.KALSHI, encode_visits(Venue.KALSHI, visits, NOW), NOW) == VISITS
+
+
+def test_of_groups_that_are_gone_the_last_visited_are_remembered_and_no_more() -> None:
+    listed = {f"listed-{n}": Visit(NOW - 80_000.0, None) for n in range(100)}
+    gone = {f"gone-{n}": Visit(NOW - n, None) for n in range(KEPT_GONE + 100)}
+    kept = without_long_gone(listed | gone, listed.keys(), NOW)
+    assert kept == listed | {f"gone-{n}": gone[f"gone-{n}"] for n in range(KEPT_GONE)}
+    week_later = NOW + 7 * 86_400.0
+    assert without_long_gone(kept, listed.keys(), week_later) == listed
 
 
 def _kept(**other: object) -> bytes:

@@ -60,16 +60,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test here names a row that there is; the full tier takes as long as it takes."""
+    """Every test here names a row that there is; the full tier takes as long as it takes.
+
+    Where rows are named, what is of none of them is left to ``make test``.
+    """
     for item in list(items):
         marker = item.get_closest_marker("fault")
-        if marker is None:
-            if ONLY:
-                # of no row: it runs with every other test
-                items.remove(item)
-            continue
-        if ONLY and marker.args[0] not in ONLY:
+        if ONLY and (marker is None or marker.args[0] not in ONLY):
             items.remove(item)
+            continue
+        if marker is None:
             continue
         assert marker.args[0] in MATRIX, f"{item.nodeid}: no row {marker.args[0]} in the matrix"
         if TIER is Tier.FULL:

@@ -14,7 +14,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 
 from surveillance_collector.recorder import Recorder
 from surveillance_collector.rows import Reason, coverage_row, snapshot_row, trade_row
@@ -117,15 +116,6 @@ def _universe(lake: Lake, day: date) -> None:
 SOUND: Evaluations = {"schema_holds": True, "has_rows": True, "up_to_date": True}
 
 
-def _same(one: pl.DataFrame, other: pl.DataFrame) -> bool:
-    """Whether two tables say the same; sums may differ in the last digits, by their order."""
-    try:
-        assert_frame_equal(one, other, rel_tol=1e-12, abs_tol=1e-12)
-    except AssertionError:
-        return False
-    return True
-
-
 def _again(location: Location, day: date, chance: random.Random) -> None:
     """The same input gives the same output."""
     _collect(location.lake, day, chance.randrange(100), chance)
@@ -133,7 +123,7 @@ def _again(location: Location, day: date, chance: random.Random) -> None:
     version, rows = location.version(day), location.stats(day)
     assert rows.height == MARKETS
     assert location.materialise(day) == SOUND
-    assert _same(location.stats(day), rows), "another output of the same input"
+    assert location.stats(day).equals(rows), "another output of the same input"
     assert location.version(day) == version, "another file of the same input"
 
 
@@ -158,7 +148,7 @@ def _late(location: Location, day: date, chance: random.Random) -> None:
         collect(at_once, bucket)
     assert location.materialise(at_once) == SOUND
     assert not late.equals(early), "late data changes nothing"
-    assert _same(late, location.stats(at_once)), "late data counts differently"
+    assert late.equals(location.stats(at_once)), "late data counts differently"
 
 
 def _missing(location: Location, day: date, _: random.Random) -> None:

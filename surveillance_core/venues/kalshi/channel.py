@@ -127,6 +127,12 @@ class KalshiChannel(BookJudge):
                 del self._by_ticker[state.market_id]
                 state.ride_on(None)
 
+    def regrid(self, asset_id: str, tick: int) -> None:
+        """Quote the asset's prices on a grid that another connection was told of."""
+        state = self.states.get(asset_id)
+        if state is not None:
+            state.tick = tick
+
     def assets_named(self, frame: str) -> Sequence[AssetTerms]:
         """Markets whose book a recorded frame begins; what a replay has instead of REST's terms."""
         return markets_named(frame)
@@ -391,12 +397,14 @@ class KalshiChannel(BookJudge):
         if body.event_type != "price_level_structure_updated":
             self.ignored["lifecycle_not_kept"] += 1
             return
-        state = self._by_ticker.get(body.market_ticker)
-        if state is None:
-            return
+        ticker = body.market_ticker
+        state = self._by_ticker.get(ticker)
         step = finest_step(body.price_ranges or [])
         if step is None:
-            events.append(rejected("malformed_tick_size", body.market_ticker, frame))
+            events.append(rejected("malformed_tick_size", ticker, frame))
+        elif state is None:
+            # one connection is told of every market, whichever holds its book
+            events.append(TickSizeChanged(ticker, ticker, None, step, None))
         elif step != state.tick:
-            events.append(TickSizeChanged(state.market_id, state.asset_id, state.tick, step, None))
+            events.append(TickSizeChanged(ticker, state.asset_id, state.tick, step, None))
             state.tick = step

@@ -112,6 +112,9 @@ class PolymarketChannel(BookJudge):
         for asset_id in asset_ids:
             self.states.pop(asset_id, None)
 
+    def regrid(self, asset_id: str, tick: int) -> None:
+        """Nothing: each connection is told, and each whole book states its grid."""
+
     def receive(self, frame: bytes | str, recv_ns: int) -> Sequence[ChannelEvent]:
         for _, events in self.receive_all(((frame, recv_ns),)):
             return events

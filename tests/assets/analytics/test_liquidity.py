@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from random import Random
 
 import polars as pl
 import pytest
@@ -162,6 +163,52 @@ def test_trades_are_counted_whole_and_rated_over_covered_time() -> None:
         "the print outside coverage is no rate"
     )
     assert stats["buy_share"] == pytest.approx(11 / 41)
+
+
+def test_rows_in_another_order_give_the_same_to_the_last_digit() -> None:
+    chance = Random(7)
+    markets, seconds = 50, 300
+    rows: list[Row] = []
+    for second in range(seconds * markets):
+        bid, size = chance.randint(20, 70), chance.randrange(1, 10**9) / 1e6
+        rows.append(Row(second % seconds, bid, bid + chance.randint(1, 29), size, second))
+    prints: list[tuple[int, float, float, str | None]] = [
+        (row.at, row.bid / 100, row.size, "buy") for row in rows if row.bid is not None
+    ]
+
+    def of_markets(frame: pl.LazyFrame) -> pl.LazyFrame:
+        number = (pl.int_range(pl.len()) // seconds).cast(pl.String)
+        return frame.with_columns(market_id="m" + number, outcome_id="o" + number)
+
+    frames = [of_markets(frame) for frame in (_snapshots(rows), _trades(prints))]
+    spans = [of_markets(_coverage([(0, seconds)] * seconds * markets)).unique()]
+    snapshots, trades, coverage = (frame.collect() for frame in (*frames, *spans))
+
+    def stats(seed: int) -> pl.DataFrame:
+        snapshots_now, coverage_now, trades_now = (
+            frame.sample(fraction=1.0, shuffle=True, seed=seed).lazy()
+            for frame in (snapshots, coverage, trades)
+        )
+        frame = market_stats(snapshots_now, coverage_now, trades_now, NO_TITLES)
+        # as the asset does: the order in which it takes rows changes from run to run
+        return frame.collect(engine="streaming")
+
+    first = stats(0)
+    assert first.height == markets
+    assert all(stats(seed).equals(first) for seed in range(1, 4))
+
+
+def test_of_rows_of_one_moment_the_last_stands() -> None:
+    seconds = list(range(20_000))
+    Random(7).shuffle(seconds)
+    rows: list[Row] = []
+    for second in seconds:
+        # a book is opened anew, its numbers too, at the moment at which the one before was read
+        rows += [Row(second, 40, 60, 1.0, 90_000 + second), Row(second, 40, 42, 1.0, second)]
+    stats = _stats(rows, [(0, 20_000)])
+    assert stats["two_sided_seconds"] == 20_000
+    assert stats["spread_mean"] == pytest.approx(0.02)
+    assert stats["spread_p90"] == 0.02
 
 
 side = st.one_of(st.none(), st.integers(1, 99))

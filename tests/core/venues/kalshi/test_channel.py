@@ -430,6 +430,21 @@ def test_a_new_grid_is_an_event_and_keeps_the_book(line: Line) -> None:
     assert line.state().opened
 
 
+def test_a_grid_is_told_of_whoever_follows_and_taken_from_whoever_was_told(line: Line) -> None:
+    def told(ticker: str, step: str) -> list[ChannelEvent]:
+        body = {
+            "market_ticker": ticker, "event_type": "price_level_structure_updated",
+            "price_ranges": [{"start": "0.0000", "end": "1.0000", "step": step}],
+        }  # fmt: skip
+        return line.send({"type": "market_lifecycle_v2", "sid": 5, "msg": body})
+
+    assert told("Z", "0.0010") == [TickSizeChanged("Z", "Z", None, 10, None)]
+    line.channel.regrid("Z", 10)
+    line.channel.regrid("A", 10)
+    assert (line.state("A").tick, line.state("B").tick) == (10, 100)
+    assert told("A", "0.0010") == [], "it is no news here any more"
+
+
 def test_what_else_happens_to_a_market_is_a_status_whoever_follows(line: Line) -> None:
     def happened(event_type: str, **members: object) -> list[ChannelEvent]:
         body = {"market_ticker": "Z", "event_type": event_type} | members
