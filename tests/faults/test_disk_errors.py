@@ -33,7 +33,7 @@ from .quick_collector import quick_settings
 
 A_LAKE = 30
 """Faults that one lake goes through."""
-LAKES_AT_ONCE = 5
+LAKES_AT_ONCE = 3
 """Most of the time each of them waits: for rows, for a fault, for what comes after it."""
 RESUMED_S = 5.0
 
