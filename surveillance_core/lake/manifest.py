@@ -75,6 +75,8 @@ class ManifestDay(msgspec.Struct, frozen=True, kw_only=True):
     damaged_lines: int
     former: tuple[ManifestEntry, ...] = ()
     """Files out of force, by path: another holds their rows, or they are retired and deleted."""
+    unended: int = 0
+    """Segments whose last line has lost its end and nothing else: what it says holds."""
 
     def files(self, table: str) -> list[ManifestEntry]:
         """Files in force of one table, by path."""
@@ -155,13 +157,15 @@ def append_entries(
 def read_manifest(store: Store, venue: Venue, day: date) -> ManifestDay:
     """What is published of a venue-day; empty where nothing is."""
     latest: dict[str, tuple[int, ManifestEntry]] = {}
-    damaged = 0
+    damaged = unended = 0
     directory = manifest_dir(venue, day)
     for name in store.list_names(directory):
         if not name.endswith(".jsonl"):
             continue
         moment = 0
-        for line in store.read_bytes(f"{directory}/{name}").split(b"\n"):
+        *ended, last = store.read_bytes(f"{directory}/{name}").split(b"\n")
+        unended += bool(last) and _decode_line(last) is not None
+        for line in (*ended, last):
             if not line:
                 continue
             entry = _decode_line(line)
@@ -188,6 +192,7 @@ def read_manifest(store: Store, venue: Venue, day: date) -> ManifestDay:
         quarantined=tuple(e for e in ordered if e.operation is Operation.QUARANTINE),
         damaged_lines=damaged,
         former=tuple(sorted(former, key=lambda entry: entry.path)),
+        unended=unended,
     )
 
 

@@ -115,7 +115,7 @@ def run_rows(tier: Tier, seed: int, only: set[str]) -> tuple[dict[str, Row], boo
             }
             command = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / "faults")]
             if parallel and len(fault_ids) > 1:
-                command += ["-n", "2", "--dist", "loadfile"]
+                command += ["-n", "2", "--dist", "worksteal"]
             done = subprocess.run(
                 command, cwd=ROOT, env=environment, stdout=sys.stderr, check=False
             )

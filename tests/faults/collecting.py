@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import Process
+from collections.abc import Sequence
 from pathlib import Path
 
 from surveillance_core.lake.publish import Lake
@@ -27,8 +28,11 @@ class Collecting:
         cadence_ms: int = 100,
         storage: str = "bucket_minutes = 0.05\nflush_seconds = 0.0\n",
         more: str = "",
+        under: Sequence[str] = (),
     ) -> None:
         root.mkdir()
+        self._under = under
+        """A command that runs the one after it in its own place."""
         self.lake = Lake(str(root / "lake"), "simulated")
         publish_world(self.lake, venue)
         self.config = root / "collector.toml"
@@ -45,7 +49,7 @@ class Collecting:
 
     async def start(self) -> Process:
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "surveillance_collector.cli", "run", "--json",
+            *self._under, sys.executable, "-m", "surveillance_collector.cli", "run", "--json",
             "--config", str(self.config),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip

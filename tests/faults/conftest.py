@@ -60,9 +60,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test here names a row that there is; the full tier takes as long as it takes.
+    """Every row named here is one that there is; the full tier takes as long as it takes.
 
-    Where rows are named, what is of none of them is left to ``make test``.
+    Where rows are chosen, what tries none is left to the runs of all tests: beside rows it would
+    cost them minutes, and its failure would be none of theirs.
     """
     for item in list(items):
         marker = item.get_closest_marker("fault")

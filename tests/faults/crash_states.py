@@ -22,8 +22,6 @@ from unittest.mock import patch
 
 ROOT = 0
 _Path = str | Path
-_CUTS = 6
-"""Places at which something that was appended may end, besides its ends."""
 
 
 class Link(NamedTuple):
@@ -169,8 +167,10 @@ State = Mapping[str, bytes | None]
 class Disk:
     """What is on the disk for certain, and what may be."""
 
-    def __init__(self, unseen: str) -> None:
+    def __init__(self, unseen: str, cuts: int) -> None:
         self._unseen = unseen
+        self._cuts = cuts
+        """Places at which something that was appended may end, besides its ends."""
         self._names: dict[int, dict[str, int]] = {ROOT: {}}
         self._pending: dict[int, list[Link | Unlink]] = {}
         self._certain: dict[int, bytes] = {}
@@ -217,7 +217,7 @@ class Disk:
         certain, written = len(self._certain.get(node, b"")), len(self._written[node])
         if written <= certain:
             return (certain, -1)
-        middle = (chance.randint(certain, written) for _ in range(_CUTS))
+        middle = (chance.randint(certain, written) for _ in range(self._cuts))
         return tuple(sorted({certain, written, *middle}))
 
     def _state(self, kept: set[int], cut: Mapping[int, int]) -> State:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from io import RawIOBase
+from io import FileIO
 from pathlib import Path
 from typing import Literal
 
@@ -19,9 +19,13 @@ Layer = Literal["journal", "lake"]
 
 
 class FailingDisk:
-    """Counts operations, and refuses those it is told to; what it refuses may be half done."""
+    """Counts operations below a directory, and refuses those it is told to.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    What it refuses may be half done. What lies elsewhere is another disk.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+        self._root = str(root)
         self._layer: Layer = "journal"
         self._after = 0
         self._left = 0
@@ -32,19 +36,23 @@ class FailingDisk:
         create, write, sync = LocalSegments.create, LocalSegments.write, LocalSegments.sync
 
         def created(files: LocalSegments, name: str) -> int:
-            self._pass("journal")
+            if self._has(files._directory):
+                self._pass("journal")
             descriptor = create(files, name)
+            # its number may have been another file's
             self._bad.discard(descriptor)
             return descriptor
 
         def written(files: LocalSegments, descriptor: int, content: bytes) -> None:
-            self._pass("journal", lambda: self._halve(files, write, descriptor, content))
+            if self._has(files._directory):
+                self._pass("journal", lambda: self._halve(files, write, descriptor, content))
             write(files, descriptor, content)
 
         def synced(files: LocalSegments, descriptor: int) -> None:
-            if descriptor in self._bad:
-                self.synced_again.append(descriptor)
-            self._pass("journal", lambda: self._bad.add(descriptor))
+            if self._has(files._directory):
+                if descriptor in self._bad:
+                    self.synced_again.append(descriptor)
+                self._pass("journal", lambda: self._bad.add(descriptor))
             sync(files, descriptor)
 
         monkeypatch.setattr(LocalSegments, "create", created)
@@ -52,16 +60,19 @@ class FailingDisk:
         monkeypatch.setattr(LocalSegments, "sync", synced)
         write_all, fsync_file, fsync_dir = store._write_all, store._fsync_file, store._fsync_dir
 
-        def all_written(file: RawIOBase, content: bytes) -> None:
-            self._pass("lake", lambda: write_all(file, content[: len(content) // 2]))
+        def all_written(file: FileIO, content: bytes) -> None:
+            if self._has(file.name):
+                self._pass("lake", lambda: write_all(file, content[: len(content) // 2]))
             write_all(file, content)
 
         def file_synced(path: Path) -> None:
-            self._pass("lake")
+            if self._has(path):
+                self._pass("lake")
             fsync_file(path)
 
         def directory_synced(path: Path) -> None:
-            self._pass("lake")
+            if self._has(path):
+                self._pass("lake")
             fsync_dir(path)
 
         monkeypatch.setattr(store, "_write_all", all_written)
@@ -77,6 +88,9 @@ class FailingDisk:
     def spent(self) -> bool:
         """Whether everything was refused that was to be."""
         return not self._left
+
+    def _has(self, path: object) -> bool:
+        return str(path).startswith(f"{self._root}/")
 
     def _pass(self, layer: Layer, halfway: Callable[[], object] = lambda: None) -> None:
         if layer != self._layer or not self._left:

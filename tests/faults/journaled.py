@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -238,13 +239,18 @@ def listed_rows(lake: Lake) -> Rows:
         assert path.exists(), f"listed and not there: {entry.path}"
         content = path.read_bytes()
         assert hashlib.sha256(content).hexdigest() == entry.digest, f"not whole: {entry.path}"
-        rows = pq.read_table(pa.BufferReader(content), use_threads=False)
-        found.update(_plain(entry.table, rows))
+        found.update(_rows_in(entry.table, content))
     listed = {entry.path for entry in entries}
     root = Path(lake.store.root)
     lying = {str(path.relative_to(root)) for path in root.rglob("*.parquet")}
     assert lying <= listed, f"in its place and not listed: {sorted(lying - listed)[:2]}"
     return found
+
+
+@lru_cache(maxsize=1_024)
+def _rows_in(table: str, content: bytes) -> Sequence[tuple[str, tuple[object, ...]]]:
+    """A file's rows; most files are in thousands of states of a disk."""
+    return _plain(table, pq.read_table(pa.BufferReader(content), use_threads=False))
 
 
 def difference(found: Rows, expected: Rows) -> tuple[int, int, str]:

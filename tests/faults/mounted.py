@@ -42,7 +42,8 @@ def loop_disk(place: Path, megabytes: int) -> Generator[Path]:
     try:
         yield place
     finally:
-        _run("umount", "-l", place)
+        while place.is_mount():
+            _run("umount", "-l", place)
 
 
 def _mount_or_skip(place: Path, *arguments: str | Path) -> None:
@@ -62,20 +63,21 @@ def make_read_only(place: Path, *, read_only: bool) -> None:
 
 def break_ext4(place: Path) -> None:
     """Have the kernel find an error in it: from now on it is read only."""
-    found = subprocess.run(
-        ["findmnt", "-no", "SOURCE", place], check=True, capture_output=True, text=True
-    )
-    device = Path(found.stdout.strip()).name
+    number = place.stat().st_dev
+    device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve().name
     Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")
 
 
 def mend_ext4(place: Path) -> None:
-    """Put a repaired copy of it in its place; whoever has a file open keeps the broken one."""
+    """Put a repaired copy of it in its place; whoever has a file open keeps the broken one.
+
+    It is mounted over the broken one. Were that gone first, whoever writes in between would write
+    to the directory that both are mounted on, and what is there nobody sees again.
+    """
     images = list(place.parent.glob(f"{place.name}*.image"))
     before = place.with_suffix(f".{len(images) - 1}.image" if len(images) > 1 else ".image")
     # under another name: the loop device of the old one would be taken again
     image = place.with_suffix(f".{len(images)}.image")
-    _run("umount", "-l", place)
     shutil.copyfile(before, image)
     # 1: errors were corrected
     checked = subprocess.run(["e2fsck", "-fy", image], check=False, capture_output=True)

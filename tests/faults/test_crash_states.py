@@ -39,7 +39,11 @@ from .matrix import Tier, Trial
 
 BUCKET_S = 4.0
 HISTORY = short_history(24, 400)
-STATES_A_POINT = {Tier.QUICK: 8, Tier.FULL: 48}
+STATES_A_POINT = {Tier.QUICK: 8, Tier.FULL: 152}
+CUTS = {Tier.QUICK: 6, Tier.FULL: 512}
+"""Places at which what was appended may end; of the full tier's, many are the same."""
+LEAST_STATES = {Tier.QUICK: 50, Tier.FULL: 10_000}
+"""Different ones in all scenarios; fewer would be of a scenario that does less than it says."""
 _MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # syncs cost nothing
 
 
@@ -180,9 +184,10 @@ def _key(rows: Rows) -> frozenset[tuple[object, int]]:
     return frozenset(told(rows).items())
 
 
-async def _judge(root: Path, state: State, expected: Expected, promised: int, now: int) -> None:
+async def _judge(
+    settings: Settings, root: Path, state: State, expected: Expected, promised: int, now: int
+) -> None:
     make(state, root)
-    settings = _settings(root)
     clock = Clock(now)
     lake = Lake(settings.data_dir, "simulated")
     recording, _ = opened(settings, lake, clock, clock.wall_ns)
@@ -202,6 +207,8 @@ async def test_whatever_a_crash_leaves_is_recovered_from(trial: Trial) -> None:
     chance = random.Random(trial.seed)
     states = points = 0
     place = tempfile.mkdtemp(dir=_MEMORY)
+    crashed = Path(place) / "state"
+    settings = _settings(crashed)
     try:
         for number, scenario in enumerate(SCENARIOS[: trial.quantity]):
             root = Path(place) / f"{number}"
@@ -217,7 +224,7 @@ async def test_whatever_a_crash_leaves_is_recovered_from(trial: Trial) -> None:
             )
             expected = Expected(stage.settings, sampling_of_any, stage.runs)
             tried = set[bytes]()
-            disk = Disk(STAGING_SUFFIX)
+            disk = Disk(STAGING_SUFFIX, CUTS[trial.tier])
             trial.runs += 1
             for count, operation in enumerate(stage.noted.operations, start=1):
                 disk.do(operation)
@@ -228,11 +235,10 @@ async def test_whatever_a_crash_leaves_is_recovered_from(trial: Trial) -> None:
                     if digest + promised.to_bytes(9) in tried:
                         continue
                     tried.add(digest + promised.to_bytes(9))
-                    crashed = Path(place) / "state"
                     now = stage.clock.ns + 1_000
                     with trial.case(f"{scenario.__name__.strip('_')} after {count}"):
                         try:
-                            await _judge(crashed, state, expected, promised, now)
+                            await _judge(settings, crashed, state, expected, promised, now)
                         except (OSError, ValueError, LookupError) as error:
                             raise AssertionError(f"raised {error!r}") from error
                     trial.runs -= 1
@@ -242,3 +248,4 @@ async def test_whatever_a_crash_leaves_is_recovered_from(trial: Trial) -> None:
         shutil.rmtree(place)
         structlog.reset_defaults()
     trial.notes.append(f"{states:,} different states after {points:,} operations")
+    assert states >= LEAST_STATES[trial.tier], f"no more than {states:,} states were tried"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import random
 import time
@@ -11,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 
-from surveillance_collector.service import VenueCollector
+from surveillance_collector.service import CollectorReport, VenueCollector
 from surveillance_collector.share import WHOLE
 from surveillance_core.lake.manifest import manifest_days
 from surveillance_core.lake.publish import Lake
@@ -25,12 +27,14 @@ from surveillance_core.venues.simulated.servers import SimulatedPolymarket
 from tests.collector.live import collecting, judge, publish_world, until
 from tests.collector.worlds import VENUE, lake_rows
 
-from .failing_disk import FailingDisk
+from .failing_disk import FailingDisk, Layer
 from .matrix import Trial
 from .quick_collector import quick_settings
 
 A_LAKE = 30
 """Faults that one lake goes through."""
+LAKES_AT_ONCE = 3
+"""Most of the time each of them waits: for rows, for a fault, for what comes after it."""
 RESUMED_S = 5.0
 
 
@@ -44,28 +48,34 @@ def _settings(folder: Path, ws_url: str) -> Settings:
 
 
 async def _endure(
-    trial: Trial, disk: FailingDisk, folder: Path, errors: Sequence[int], chance: random.Random
+    trial: Trial,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    faults: Sequence[tuple[int, Layer, int, int]],
+    seed: int,
 ) -> float:
     """A collector through its share of faults; the longest time until all was well again."""
     worst = 0.0
-    faults = min(A_LAKE, trial.quantity - trial.runs)
-    async with SimulatedPolymarket(
-        seed=chance.randrange(1_000), markets=8, events_per_second=120.0
-    ) as venue:
+    disk = FailingDisk(monkeypatch, folder)
+    async with SimulatedPolymarket(seed=seed, markets=8, events_per_second=120.0) as venue:
         lake = Lake(str(folder / "lake"), "simulated")
         publish_world(lake, venue)
-        with capture_logs() as logs:
-            async with collecting(_settings(folder, venue.ws_url), lake) as collector:
-                await until(lambda: collector.report().files > 1, "files")
-                for _ in range(faults):
-                    error = chance.choice(errors)
-                    layer = chance.choice(("journal", "lake"))
-                    after, times = chance.randint(0, 12), chance.randint(1, 3)
-                    with trial.case(f"{errno.errorcode[error]} {layer} {after} x {times}"):
-                        disk.arm(layer, after, times, error)
-                        await until(lambda: disk.spent, "the fault", 30.0)
-                        worst = max(worst, await _resumed(collector))
-            report = collector.report()
+        async with collecting(_settings(folder, venue.ws_url), lake) as collector:
+            await until(lambda: collector.report().files > 1, "files")
+            for error, layer, after, times in faults:
+                with trial.case(f"{errno.errorcode[error]} {layer} {after} x {times}"):
+                    disk.arm(layer, after, times, error)
+                    await until(lambda: disk.spent, "the fault", 30.0)
+                    worst = max(worst, await _resumed(collector))
+    with trial.case(f"lake {folder.name}"):
+        _judge(trial, collector.report(), lake, venue)
+        assert disk.synced_again == []
+    trial.runs -= 1
+    return worst
+
+
+def _judge(trial: Trial, report: CollectorReport, lake: Lake, venue: SimulatedPolymarket) -> None:
+    """What a collector published after its share of faults."""
     assert report.rows_held == 0
     assert report.published["orderbook_snapshots"] == report.counts["snapshots"]
     assert len(lake_rows(lake, SNAPSHOTS)) == report.counts["snapshots"]
@@ -77,11 +87,7 @@ async def _endure(
     assert (damaged, lines) == ([], 0)
     unlisted = [put_away_unlisted(lake, VENUE, day, COLLECTED, WHOLE.name) for day in days]
     assert unlisted == [[] for _ in days], "files that no manifest lists"
-    assert disk.synced_again == []
-    events = [entry["event"] for entry in logs]
-    assert events.count("journal_failing") == events.count("journal_resumed") > 0
     trial.notes.append(f"{checked} files, {report.counts['snapshots']:,} rows")
-    return worst
 
 
 async def _resumed(collector: VenueCollector) -> float:
@@ -109,10 +115,25 @@ async def _tried(
     monkeypatch.setattr("surveillance_collector.journal.writer.RETRY_SECONDS", 0.1)
     monkeypatch.setattr("surveillance_collector.recording.RETRY_SECONDS", 0.1)
     monkeypatch.setattr("surveillance_collector.pressure_watch.READ_SECONDS", 0.1)
-    disk = FailingDisk(monkeypatch)
-    worst = 0.0
-    while trial.runs < trial.quantity:
-        worst = max(worst, await _endure(trial, disk, folder / str(trial.runs), errors, chance))
+    layers: tuple[Layer, ...] = ("journal", "lake")
+    faults: list[tuple[int, Layer, int, int]] = [
+        (chance.choice(errors), chance.choice(layers), chance.randint(0, 12), chance.randint(1, 3))
+        for _ in range(trial.quantity)
+    ]
+    shares = {str(first): faults[first : first + A_LAKE] for first in range(0, len(faults), A_LAKE)}
+    room = asyncio.Semaphore(LAKES_AT_ONCE)
+
+    async def endured(name: str) -> float:
+        async with room:
+            with bound_contextvars(lake=name):
+                seed = trial.seed + int(name)
+                return await _endure(trial, monkeypatch, folder / name, shares[name], seed)
+
+    with capture_logs(processors=[merge_contextvars]) as logs:
+        worst = max(await asyncio.gather(*map(endured, shares)))
+    for name in shares:
+        events = [entry["event"] for entry in logs if entry.get("lake") == name]
+        assert events.count("journal_failing") == events.count("journal_resumed") > 0
     trial.notes.append(f"all well again after at most {worst:.1f} s")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import random
@@ -10,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -43,6 +45,8 @@ from .matrix import Trial
 ALLOWED_LOSS_NS = int((SYNC_MS + 100) * 1e6)
 A_LAKE = 20
 """Cuts that one lake goes through."""
+LAKES_AT_ONCE = 2
+"""Each on a disk of its own; most of the time both wait."""
 _SHUTDOWN = 0x8004587D
 """``EXT4_IOC_SHUTDOWN``."""
 _WITHOUT_FLUSHING_THE_LOG = 2
@@ -86,6 +90,7 @@ def _disk(root: Path) -> Generator[Disk]:
     if os.geteuid():
         pytest.skip("not root: no file system can be mounted and cut")
     try:
+        root.mkdir()
         disk = Disk(root / "image", root / "disk")
         disk.mount()
     except (OSError, subprocess.SubprocessError) as error:
@@ -138,52 +143,76 @@ async def _listed_in_the_end(settings: Settings, lake: Lake) -> Rows:
     return listed_rows(lake)
 
 
+@dataclass
+class Found:
+    """What became of the cuts, all lakes together."""
+
+    worst_ns: int = 0
+    inputs: int = 0
+    files: int = 0
+    rows: int = 0
+    late: int = 0
+
+
+async def _cut_again_and_again(
+    trial: Trial, processes: ForkServerContext, root: Path, cuts: range, found: Found
+) -> None:
+    """A lake whose power goes so often, and its rows after that."""
+    chance = random.Random(trial.seed + cuts.start)
+    with _disk(root) as disk:
+        settings = settings_of(
+            disk.place, bucket_s=BUCKET_S, cadence_ms=CADENCE_MS, sync_ms=SYNC_MS
+        )
+        expected: Rows = counted([])
+        lake = Lake(settings.data_dir, "simulated")
+        for number in cuts:
+            seconds = chance.uniform(0.0, 1.2)
+            told, cut_ns = await asyncio.to_thread(_recorded_until_cut, processes, disk, seconds)
+            lasting = opened_segments(journal_directory(settings, lake, VENUE, SHARD))
+            last = _last_on_disk(lasting, told.first)
+            kept = told.records[: last - told.first + 1]
+            expected += rows_of(settings, sampling_of(settings, VENUE), kept)
+            found.inputs += len(kept)
+            found.files += told.files
+            with trial.case(f"cut {number}"):
+                syncs = [sync for sync in told.syncs if sync[1] <= cut_ns]
+                synced = max((position for *_, position in syncs), default=0)
+                assert last >= synced, f"{synced - last} acknowledged inputs lost"
+                lost = told.records[len(kept) :]
+                lost_ns = cut_ns - lost[0].recv_ns if lost else 0
+                found.worst_ns = max(found.worst_ns, lost_ns)
+                # a disk that takes longer than that has the inputs of one sync, no more
+                found.late += lost_ns > ALLOWED_LOSS_NS
+                one_sync_ns = cut_ns - max((began_ns for began_ns, *_ in syncs), default=0)
+                allowed_ns = max(ALLOWED_LOSS_NS, one_sync_ns)
+                assert lost_ns <= allowed_ns, f"{lost_ns / 1e6:.0f} ms lost"
+        with trial.case(f"lake of the cuts from {cuts.start}"):
+            rows = await _listed_in_the_end(settings, lake)
+            missing, extra, example = difference(rows, expected)
+            found.rows += rows.total()
+            trial.rows_lost += missing
+            assert not missing, f"{missing} rows lost: {example}"
+            assert not extra, f"{extra} rows too many: {example}"
+        trial.runs -= 1
+
+
 @pytest.mark.process
 @pytest.mark.fault("STO-02")
 async def test_what_was_acknowledged_before_the_power_went_is_there_once(
     trial: Trial, tmp_path: Path
 ) -> None:
-    chance = random.Random(trial.seed)
     processes = quick_processes()
-    worst_ns = inputs = files = rows = late = 0
-    for first in range(0, trial.quantity, A_LAKE):
-        root = tmp_path / f"{first}"
-        root.mkdir()
-        with _disk(root) as disk:
-            settings = settings_of(
-                disk.place, bucket_s=BUCKET_S, cadence_ms=CADENCE_MS, sync_ms=SYNC_MS
-            )
-            expected: Rows = counted([])
-            lake = Lake(settings.data_dir, "simulated")
-            for number in range(first, min(first + A_LAKE, trial.quantity)):
-                told, cut_ns = _recorded_until_cut(processes, disk, chance.uniform(0.0, 1.2))
-                lasting = opened_segments(journal_directory(settings, lake, VENUE, SHARD))
-                last = _last_on_disk(lasting, told.first)
-                kept = told.records[: last - told.first + 1]
-                expected += rows_of(settings, sampling_of(settings, VENUE), kept)
-                inputs, files = inputs + len(kept), files + told.files
-                with trial.case(f"cut {number}"):
-                    syncs = [sync for sync in told.syncs if sync[1] <= cut_ns]
-                    synced = max((position for *_, position in syncs), default=0)
-                    assert last >= synced, f"{synced - last} acknowledged inputs lost"
-                    lost = told.records[len(kept) :]
-                    lost_ns = cut_ns - lost[0].recv_ns if lost else 0
-                    worst_ns = max(worst_ns, lost_ns)
-                    # a disk that takes longer than that has the inputs of one sync, no more
-                    late += lost_ns > ALLOWED_LOSS_NS
-                    one_sync_ns = cut_ns - max((began_ns for began_ns, *_ in syncs), default=0)
-                    allowed_ns = max(ALLOWED_LOSS_NS, one_sync_ns)
-                    assert lost_ns <= allowed_ns, f"{lost_ns / 1e6:.0f} ms lost"
-            with trial.case(f"lake of the cuts from {first}"):
-                found = await _listed_in_the_end(settings, lake)
-                missing, extra, example = difference(found, expected)
-                rows += found.total()
-                trial.rows_lost += missing
-                assert not missing, f"{missing} rows lost: {example}"
-                assert not extra, f"{extra} rows too many: {example}"
-            trial.runs -= 1
+    found = Found()
+    room = asyncio.Semaphore(LAKES_AT_ONCE)
+
+    async def cut(first: int) -> None:
+        cuts = range(first, min(first + A_LAKE, trial.quantity))
+        async with room:
+            await _cut_again_and_again(trial, processes, tmp_path / f"{first}", cuts, found)
+
+    await asyncio.gather(*map(cut, range(0, trial.quantity, A_LAKE)))
     trial.notes.append(
-        f"{inputs:,} inputs, {files:,} files before cuts, {rows:,} rows; unacknowledged at most "
-        f"{worst_ns / 1e6:.0f} ms at sync_ms = {SYNC_MS:.0f}, "
-        f"more than {ALLOWED_LOSS_NS / 1e6:.0f} ms in {late} where one sync took so long"
+        f"{found.inputs:,} inputs, {found.files:,} files before cuts, {found.rows:,} rows; "
+        f"unacknowledged at most {found.worst_ns / 1e6:.0f} ms at sync_ms = {SYNC_MS:.0f}, more "
+        f"than {ALLOWED_LOSS_NS / 1e6:.0f} ms in {found.late} where one sync took so long"
     )

@@ -22,6 +22,7 @@ from surveillance_core.lake.manifest import (
     read_manifest,
 )
 from surveillance_core.lake.publish import Lake
+from surveillance_core.lake.read import verify_days
 from surveillance_core.markets import Venue
 
 POLYMARKET = Venue.POLYMARKET
@@ -87,6 +88,20 @@ def test_a_torn_last_line_is_skipped_and_counted(lake: Lake, append: Append, kep
     manifest = _read(lake)
     assert manifest.entries == (whole,)
     assert manifest.damaged_lines == 1
+
+
+def test_a_last_line_that_only_lost_its_end_holds_and_verify_counts_it(
+    lake: Lake, append: Append
+) -> None:
+    whole = append("trades/a.parquet")
+    content = _segment(lake).read_bytes()
+    assert verify_days(lake, POLYMARKET, [DAY], deep=False)[2] == 0
+    _segment(lake).write_bytes(content.removesuffix(b"\n"))
+    manifest = _read(lake)
+    assert (manifest.entries, manifest.damaged_lines, manifest.unended) == ((whole,), 0, 1)
+    assert verify_days(lake, POLYMARKET, [DAY], deep=False)[2] == 1
+    append("trades/b.parquet")
+    assert verify_days(lake, POLYMARKET, [DAY], deep=False)[2] == 0
 
 
 def test_the_next_line_after_a_torn_one_loses_only_the_torn_one(lake: Lake, append: Append) -> None:
