@@ -21,12 +21,14 @@ from surveillance_core.venues.captures import (
     AssetRecord,
     Began,
     CaptureRecord,
+    CaughtUp,
     Connected,
     Damaged,
     Disconnected,
     DoubtedAssets,
     Forgotten,
     FrameRecord,
+    HeldUp,
     Passed,
     read_capture,
 )
@@ -159,7 +161,7 @@ class CapturedInput:
             case Forgotten():
                 self._followed.get(record.conn, set()).difference_update(record.asset_ids)
                 self.inputs.apply(self._maker.other(record))
-            case DoubtedAssets():
+            case DoubtedAssets() | HeldUp() | CaughtUp():
                 if record.conn in self._followed:
                     self.inputs.apply(self._maker.other(record))
             case _:

@@ -222,6 +222,7 @@ class Engine(BookReader):
             self._handle(conn, channel.settle_asset(asset_id, recv_ns), recv_ns)
         self._tallies.add(channel)
         del self._channels[conn]
+        self._held_up.pop(conn, None)
         self._heirs = {asset: heir for asset, heir in self._heirs.items() if heir != conn}
         doubted_ns = recv_ns if since_ns is None else min(since_ns, recv_ns)
         self._cover(self._ended.disconnect(conn, cause, doubted_ns))
@@ -389,14 +390,18 @@ class Engine(BookReader):
         followed = self._followed.get(event.asset_id)
         if followed is None:
             return
+        held_up = conn in self._held_up
         if followed.conn != conn:
-            if self._heirs.get(event.asset_id) == conn:
+            if self._heirs.get(event.asset_id) == conn and not held_up:
                 self._hand_over(followed, conn, recv_ns)
             return
         if followed.resolved:
             followed.state.opened = False
             return
         followed.awaiting_ns = None
+        if held_up:
+            # it may have waited longer than it was good for
+            return
         if followed.coverage is not None:
             self._cover(followed.coverage.trust(recv_ns))
             reason = Reason.RESYNC if followed.ever_opened else Reason.OPENED

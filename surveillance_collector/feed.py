@@ -20,16 +20,18 @@ import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from surveillance_collector.backlog import Backlog
 from surveillance_collector.dialling import Dialling
 from surveillance_collector.feed_sink import FeedSink
 from surveillance_collector.feed_state import FeedState
 from surveillance_collector.handshakes import miss_a_dead_peer
+from surveillance_collector.reading import HELD_UP
 from surveillance_collector.receive_clock import ReceiveClock
 from surveillance_collector.reconnection import Backoff, Ending, HandshakeBudget, Temper
 from surveillance_collector.sampling import Tier
 from surveillance_collector.sending import Sending, ping_until_gone
 from surveillance_collector.silence import Silence
-from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands
+from surveillance_core.venues.protocols import AssetTerms, ConnectionCommands, Echo
 from surveillance_core.venues.registry import HandshakeHeaders
 
 HEALTHY_SECONDS = 10.0
@@ -56,6 +58,8 @@ class Feed(FeedState):
         Headers of each handshake, made afresh from the wall's time.
     ping
         Text frame sent to keep the connection alive, None for none.
+    echo
+        What tells that everything sent before has been read.
     silence
         How long data may stay away, pings aside, before the connection is replaced; shared by
         whoever holds the place in the plan, before and after.
@@ -84,6 +88,7 @@ class Feed(FeedState):
         *,
         handshake: HandshakeHeaders,
         ping: str | None,
+        echo: Echo,
         silence: Silence,
         half_open_seconds: float,
         reconnect_max_seconds: float,
@@ -97,6 +102,7 @@ class Feed(FeedState):
         self._clock = clock
         self._dialling = Dialling(name, url, handshake, budget, wall_ms)
         self._ping = ping
+        self._echo = echo
         self._half_open_seconds = half_open_seconds
         self._on_silent = on_silent
         self._backoff = Backoff(reconnect_max_seconds, random.uniform)
@@ -105,11 +111,10 @@ class Feed(FeedState):
         self._sending = Sending()
         self._verdict: tuple[str, int] | None = None
         """Why the open connection is given up, and since when nothing of it is believed."""
-        self._held_up = False
-        """Whether it is we who do not read."""
+        self._backlog = self._new_backlog()
         self._apply_due = False
         """Whether what was read is about to be applied."""
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         """What went wrong in applying it: a failure of our own."""
         self._answers: set[asyncio.Task[None]] = set()
 
@@ -211,7 +216,8 @@ class Feed(FeedState):
     async def _hold(self, socket: ClientConnection) -> Ending:
         self._conn = f"{self.name}.{next(self.numbers)}"
         self._socket = socket
-        self._verdict, self._held_up = None, False
+        self._verdict = None
+        self._backlog = self._new_backlog()
         self._failure = None
         self.ping_seconds = None
         miss_a_dead_peer(socket, self._half_open_seconds)
@@ -246,6 +252,7 @@ class Feed(FeedState):
 
     def _stop_hearing(self, cause: str) -> None:
         """Tell the sink, before the close handshake: what comes in while it lasts is not read."""
+        self._backlog.stop()
         self._socket = self._commands = None
         if self._conn:
             # what a stalled peer withheld is missing from its last frame on
@@ -277,7 +284,7 @@ class Feed(FeedState):
         """Wait until data has stayed away for too long; False where the connection ended first."""
         while not reader.done():
             left = self.silence.left(time.monotonic())
-            if left <= 0.0 and not (self._held_up and self._verdict is None):
+            if left <= 0.0 and not (self._backlog.paused and self._verdict is None):
                 # what came while the loop was held up has still to be read
                 await asyncio.wait({reader}, timeout=LATE_SECONDS)
                 if self.silence.left(time.monotonic()) <= 0.0:
@@ -286,14 +293,19 @@ class Feed(FeedState):
             await asyncio.wait({reader}, timeout=max(LATE_SECONDS, left))
         return False
 
-    def _apply_read(self, commands: ConnectionCommands, socket: ClientConnection) -> None:
+    def _fail(self, error: BaseException) -> None:
+        """End the connection, and the feed, because something of our own is wrong."""
+        self._failure = error
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    def _apply_read(self, commands: ConnectionCommands) -> None:
         """Apply what one turn of the loop has read, and answer what it calls for."""
         self._apply_due = False
         try:
             self._sink.apply_taken()
         except Exception as error:
-            self._failure = error
-            socket.transport.abort()
+            self._fail(error)
             return
         self.silence.heard(max(self._heard, self.silence.since))
         if commands.outbox:
@@ -308,15 +320,15 @@ class Feed(FeedState):
         Frames that are there already are read without a pause and are applied together in the same
         turn of the loop, by a callback: a task that waits for them would cost as much again.
         """
-        conn = self._conn
+        conn, backlog = self._conn, self._backlog
         loop = asyncio.get_running_loop()
         try:
             while True:
                 if self._sink.crowded:
                     # the peer waits, as far as its buffers and ours go: nothing is left out
-                    self._held_up = True
+                    backlog.pause(self._last_data_ns)
                     await self._sink.room()
-                    self._held_up = False
+                    backlog.go_on()
                     # the silence was ours
                     self.silence.begin(time.monotonic())
                 frame = await socket.recv(decode=False)
@@ -324,8 +336,11 @@ class Feed(FeedState):
                 self._sink.take(conn, frame, recv_ns)
                 if not self._apply_due:
                     self._apply_due = True
-                    loop.call_soon(self._apply_read, commands, socket)
-                if frame[:1] in (b"{", b"["):
+                    loop.call_soon(self._apply_read, commands)
+                is_data = frame[:1] in (b"{", b"[")
+                if (not is_data or backlog.asking) and self._echo.is_answer(frame):
+                    backlog.note_answer()
+                if is_data:
                     self._heard, self._last_data_ns = time.monotonic(), recv_ns
                     if self._listened_name and self._listened_name in frame:
                         self.listened_at, self.listened_ns = self._heard, recv_ns
@@ -340,6 +355,17 @@ class Feed(FeedState):
                 self._verdict = self._verdict or (HALF_OPEN, self._last_data_ns)
             return Ending(f"closed_{code}", close_code=code)
 
+    def _new_backlog(self) -> Backlog:
+        conn, ledger, now_ns = self._conn, self._sink, self._clock.now_ns
+        return Backlog(
+            conn,
+            ledger,
+            now_ns,
+            ask=lambda: self._send_all([self._echo.command]),
+            lost=partial(self.give_up, HELD_UP),
+            failed=self._fail,
+        )
+
     async def _keep_alive(self, socket: ClientConnection) -> None:
         """Ping, and give up a peer that is gone."""
 
@@ -348,10 +374,15 @@ class Feed(FeedState):
 
         def lives(sent: float) -> bool:
             # an answer may stand behind megabytes of data on a slow line
-            return self._heard >= sent or self._held_up
+            return self._heard >= sent or self._backlog.paused
 
         if await ping_until_gone(
-            socket, self._ping, self._half_open_seconds, answered=answered, lives=lives
+            socket,
+            self._ping,
+            self._half_open_seconds,
+            sent_text=self._backlog.note_asked,
+            answered=answered,
+            lives=lives,
         ):
             log.warning("peer_gone", conn=self._conn, seconds=self._half_open_seconds)
             self.give_up(HALF_OPEN, self._last_data_ns)

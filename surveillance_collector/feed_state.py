@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from websockets.asyncio.client import ClientConnection
 
+from surveillance_collector.backlog import Backlog
 from surveillance_collector.sampling import Tier
 from surveillance_collector.silence import Silence
 from surveillance_core.venues.protocols import AssetTerms
@@ -24,6 +25,9 @@ class FeedState:
     numbers
         Numbers its connections; shared by all that hold the place, who may be two at a time.
     """
+
+    _backlog: Backlog
+    """How late the connection is read."""
 
     def __init__(self, name: str, silence: Silence, numbers: Iterator[int]) -> None:
         self.name = name
@@ -95,6 +99,11 @@ class FeedState:
     def listened(self) -> AssetTerms | None:
         """The asset that is subscribed only to hear that something comes."""
         return self._listened
+
+    @property
+    def held_up(self) -> bool:
+        """Whether what it brings waits, so that its silence means nothing."""
+        return self._backlog.paused or self._backlog.held_up
 
     def holds(self, asset_id: str) -> bool:
         """Whether the asset is one of this connection's own."""

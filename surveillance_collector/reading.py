@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from typing import cast
+from typing import Final, cast
 
 from surveillance_collector.following import Followed
 from surveillance_collector.output import Output, Resync
 from surveillance_collector.rows import Reason, Row, snapshot_row
 from surveillance_collector.sampling import Sampling
-from surveillance_core.books import BookState
+from surveillance_core.books import BookState, Trust
 from surveillance_core.lake.schemas import COVERAGE, SNAPSHOTS, Table
-from surveillance_core.venues.protocols import ChannelEvent, MarketChannel
+from surveillance_core.venues.protocols import ChannelEvent, MarketChannel, Opened
+
+HELD_UP: Final = "held_up"
+"""Why the ledger does not trust what may be older than what waits to be read."""
 
 
 class BookReader:
@@ -38,6 +41,8 @@ class BookReader:
         self._deferred: dict[str, Followed] = {}
         self._now_ns = 0
         self._output = Output()
+        self._held_up: dict[str, None] = {}
+        """Connections that bring more than has been read: their books are older than they look."""
         self.counts: Counter[str] = Counter()
         """Rows written, trades, doubts and mirror verdicts, by name."""
 
@@ -47,6 +52,10 @@ class BookReader:
 
     def advance(self, now_ns: int) -> None:
         """Do everything due up to ``now_ns``."""
+        raise NotImplementedError
+
+    def _opened(self, conn: str, event: Opened, recv_ns: int) -> None:
+        """Take note that a book stands."""
         raise NotImplementedError
 
     # ── what is followed ─────────────────────────────────────────────────────────────────────
@@ -63,6 +72,41 @@ class BookReader:
             followed = self._followed.get(asset_id)
             if followed is not None and followed.coverage is not None:
                 self._cover(followed.coverage.doubt("shed", recv_ns, recv_ns))
+
+    def hold_up(self, conn: str, since_ns: int, recv_ns: int) -> None:
+        """What the connection brings waits unread since then: its books are not to be believed.
+
+        They go on being kept, and are neither written nor trusted until ``catch_up``.
+        """
+        self.advance(recv_ns)
+        if conn not in self._channels or conn in self._held_up:
+            return
+        self._held_up[conn] = None
+        for asset_id, followed in self._followed.items():
+            if followed.conn != conn:
+                continue
+            self._deferred.pop(asset_id, None)
+            followed.state.read_when_settled = False
+            if followed.coverage is not None:
+                self.counts[f"doubted_{HELD_UP}"] += 1
+                self._cover(followed.coverage.doubt(HELD_UP, since_ns, recv_ns))
+
+    def catch_up(self, conn: str, recv_ns: int) -> None:
+        """What waited on the connection has been read, in order: its books are the venue's again.
+
+        One that something else contradicts is still to be had anew.
+        """
+        self.advance(recv_ns)
+        if conn not in self._held_up:
+            return
+        del self._held_up[conn]
+        for asset_id, state in list(self._channels[conn].states.items()):
+            followed = self._followed.get(asset_id)
+            if state.opened and state.trust is not Trust.DIVERGED:
+                self._opened(conn, Opened(asset_id), recv_ns)
+            elif followed is not None and followed.awaiting_ns is not None:
+                # until now it could not come
+                followed.awaiting_ns = recv_ns
 
     @property
     def books(self) -> int:
@@ -115,8 +159,10 @@ class BookReader:
         self._now_ns = now_ns
 
     def _read_tier(self, cadence: int, instant: int) -> None:
-        first_book_ns = self._sampling.first_book_ns
+        first_book_ns, held_up = self._sampling.first_book_ns, self._held_up
         for asset_id, followed in self._by_cadence[cadence].items():
+            if held_up and followed.conn in held_up:
+                continue
             if followed.awaiting_ns is not None:
                 if instant - followed.awaiting_ns >= first_book_ns:
                     followed.awaiting_ns = instant

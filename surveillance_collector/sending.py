@@ -45,6 +45,7 @@ async def ping_until_gone(
     text: str | None,
     half_open_seconds: float,
     *,
+    sent_text: Callable[[], None],
     answered: Callable[[float], None],
     lives: Callable[[float], bool],
 ) -> bool:
@@ -56,6 +57,8 @@ async def ping_until_gone(
         Text frame sent with each ping, None for none.
     half_open_seconds
         Longest time in which a peer that answers nothing is found out.
+    sent_text
+        Called with each text frame that is sent.
     answered
         Told how many seconds each answer took.
     lives
@@ -74,6 +77,7 @@ async def ping_until_gone(
             async with asyncio.timeout(patience):
                 pong = await socket.ping()
                 if text is not None:
+                    sent_text()
                     await socket.send(text)
                 answered(await pong)
         except TimeoutError:

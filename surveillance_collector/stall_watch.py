@@ -164,6 +164,9 @@ class StallWatch:
             known = followed.get(sentinel.choice.asset_id)
             if known is None or known.resolved or not self._watches(sentinel.choice, feed):
                 del self._sentinels[feed.name]
+            elif feed.held_up:
+                # it may have spoken
+                sentinel.silence.begin(now)
             elif sentinel.choice.own:
                 self._look_at_own(feed, sentinel, known, now)
             else:

@@ -254,6 +254,7 @@ class Subscriptions:
             self._clock,
             handshake=self._handshake,
             ping=adapter_of(self._venue).ping,
+            echo=adapter_of(self._venue).echo,
             silence=Silence(table.stall_seconds, least=table.stall_least_seconds),
             half_open_seconds=table.half_open_seconds,
             on_silent=self.watch.fell_silent,

@@ -41,9 +41,11 @@ class Sample:
 
     @property
     def unchanged(self) -> bool:
-        """Whether it still is the book that was noted."""
+        """Whether it still is the book that was noted, and believed."""
         now = self.followed
-        return now.conn == self.conn and now.state.opened and now.state.version == self.version
+        believed = now.coverage is not None and now.coverage.state == TRUSTED
+        same = now.conn == self.conn and now.state.version == self.version
+        return believed and now.state.opened and same
 
     def agrees(self, told: BookAnswer) -> bool:
         """Whether an answer does not contradict the book, which is unchanged."""

@@ -53,6 +53,10 @@ class Kind(IntEnum):
     """The end of input: everything was judged and covered."""
     SHED = 24
     """Assets that are about to be unsubscribed because what they bring could not be kept."""
+    HOLD_UP = 25
+    """What a connection brings waits to be read."""
+    CATCH_UP = 26
+    """What waited on a connection has been read."""
 
     @property
     def is_input(self) -> bool:
@@ -118,6 +122,8 @@ decode_forget: Final = msgspec.msgpack.Decoder(list[str]).decode
 decode_shed: Final = decode_forget
 decode_disconnect: Final = msgspec.msgpack.Decoder(Disconnect).decode
 decode_doubt: Final = msgspec.msgpack.Decoder(Doubt).decode
+decode_hold_up: Final = msgspec.msgpack.Decoder(int).decode
+"""Since when nothing was read, nanoseconds on the receive clock."""
 
 
 def encode_record(kind: int, recv_ns: int, conn: int, payload: bytes) -> bytes:

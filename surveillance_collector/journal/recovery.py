@@ -28,6 +28,7 @@ from surveillance_collector.journal.records import (
     decode_doubt,
     decode_follow,
     decode_forget,
+    decode_hold_up,
     decode_shed,
     read_header,
 )
@@ -337,6 +338,11 @@ class InputReplay:
             name = self._names[record.conn]
             for asset_id in doubt.asset_ids:
                 engine.doubt(name, asset_id, doubt.cause, doubt.since_ns, record.recv_ns)
+        elif record.kind == Kind.HOLD_UP:
+            since_ns = decode_hold_up(record.payload)
+            engine.hold_up(self._names[record.conn], since_ns, record.recv_ns)
+        elif record.kind == Kind.CATCH_UP:
+            engine.catch_up(self._names[record.conn], record.recv_ns)
         elif record.kind == Kind.MARK:
             engine.advance(record.recv_ns)
         elif record.kind == Kind.FINISH:

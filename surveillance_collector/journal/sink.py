@@ -70,7 +70,6 @@ class JournaledEngine:
     def shed(self, asset_ids: Sequence[str], recv_ns: int) -> None:
         """These are about to be unsubscribed to spare the disk."""
         self.apply_taken()
-        self.apply_taken()
         self._journal.append(Kind.SHED, recv_ns, 0, encode_payload(list(asset_ids)))
         self.engine.shed(asset_ids, recv_ns)
 
@@ -95,6 +94,22 @@ class JournaledEngine:
         payload = encode_payload(Doubt([asset_id], cause, since_ns))
         self._journal.append(Kind.DOUBT, recv_ns, number, payload)
         self.engine.doubt(conn, asset_id, cause, since_ns, recv_ns)
+
+    def hold_up(self, conn: str, since_ns: int, recv_ns: int) -> None:
+        """What the connection brings has not been read since then."""
+        self.apply_taken()
+        number = self._numbers.get(conn)
+        if number is not None:
+            self._journal.append(Kind.HOLD_UP, recv_ns, number, encode_payload(since_ns))
+            self.engine.hold_up(conn, since_ns, recv_ns)
+
+    def catch_up(self, conn: str, recv_ns: int) -> None:
+        """What had waited on the connection has been read."""
+        self.apply_taken()
+        number = self._numbers.get(conn)
+        if number is not None:
+            self._journal.append(Kind.CATCH_UP, recv_ns, number, b"")
+            self.engine.catch_up(conn, recv_ns)
 
     def take(self, conn: str, frame: bytes | str, recv_ns: int) -> None:
         """One frame, to be applied before anything else happens or when the caller says so."""

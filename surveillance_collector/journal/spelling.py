@@ -18,6 +18,7 @@ from surveillance_collector.journal.records import (
     decode_doubt,
     decode_follow,
     decode_forget,
+    decode_hold_up,
     encode_payload,
 )
 from surveillance_collector.sampling import Tier
@@ -25,6 +26,7 @@ from surveillance_core.books import SPELLING
 from surveillance_core.venues.captures import (
     AssetRecord,
     Began,
+    CaughtUp,
     Connected,
     Disconnected,
     DoubtedAssets,
@@ -32,6 +34,7 @@ from surveillance_core.venues.captures import (
     Finished,
     Forgotten,
     FrameRecord,
+    HeldUp,
     Passed,
     frame_record,
 )
@@ -85,6 +88,11 @@ class Speller:
                         since_ns=doubt.since_ns,
                     ),
                 )
+            case Kind.HOLD_UP:
+                since_ns, name = decode_hold_up(payload), self._name(record)
+                return (HeldUp(recv_ns=recv_ns, conn=name, since_ns=since_ns),)
+            case Kind.CATCH_UP:
+                return (CaughtUp(recv_ns=recv_ns, conn=self._name(record)),)
             case Kind.MARK:
                 return (Passed(recv_ns=recv_ns),)
             case Kind.FINISH:
@@ -157,7 +165,9 @@ class RecordMaker:
         text = line.frame.encode("utf-8", "surrogatepass") if line.raw is None else line.raw
         return Record(Kind.FRAME, line.recv_ns, self._numbers[line.conn], text)
 
-    def other(self, line: Forgotten | DoubtedAssets | Began | Passed | Finished) -> Record:
+    def other(
+        self, line: Forgotten | DoubtedAssets | HeldUp | CaughtUp | Began | Passed | Finished
+    ) -> Record:
         """What else a line tells."""
         match line:
             case Forgotten():
@@ -167,6 +177,11 @@ class RecordMaker:
                 doubt = Doubt(list(line.asset_ids), line.cause, line.since_ns)
                 number = self._numbers.get(line.conn, 0)
                 return Record(Kind.DOUBT, line.recv_ns, number, encode_payload(doubt))
+            case HeldUp():
+                payload = encode_payload(line.since_ns)
+                return Record(Kind.HOLD_UP, line.recv_ns, self._numbers[line.conn], payload)
+            case CaughtUp():
+                return Record(Kind.CATCH_UP, line.recv_ns, self._numbers[line.conn], b"")
             case Began() | Passed():
                 return Record(Kind.MARK, line.recv_ns, 0, b"")
             case Finished():

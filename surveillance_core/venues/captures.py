@@ -14,6 +14,8 @@ What the raw archive keeps says more, so that the engine can be given the very s
 - ``"asset"`` has the exact terms besides: ``tier``, ``primary``, ``mirror_id``, ``tick``.
 - ``"disconnected"`` has ``cause`` and ``since_ns``; ``"forgotten"`` (``asset_ids``) and
   ``"doubted"`` (``asset_ids``, ``cause``, ``since_ns``) tell what else was decided.
+- ``"held_up"`` (``since_ns``) and ``"caught_up"`` tell between when what a connection brought
+  waited to be read.
 - ``"passed"`` tells that time passed (``"standing": true``: the file ends),
   ``"finished"`` that the input ended and all was judged.
 - A frame that is no valid UTF-8 is in hexadecimal, ``frame_hex``.
@@ -99,6 +101,19 @@ class DoubtedAssets(_Event, frozen=True, kw_only=True, tag="doubted"):
     since_ns: int
 
 
+class HeldUp(_Event, frozen=True, kw_only=True, tag="held_up"):
+    """What the connection brought had not been read since then."""
+
+    conn: str
+    since_ns: int
+
+
+class CaughtUp(_Event, frozen=True, kw_only=True, tag="caught_up"):
+    """What had waited on the connection had been read."""
+
+    conn: str
+
+
 class Passed(_Event, frozen=True, kw_only=True, tag="passed"):
     """Time passed up to here; where ``standing``, only the file ends here."""
 
@@ -133,7 +148,16 @@ class Damaged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 EventRecord = (
-    Began | Connected | Disconnected | AssetRecord | Forgotten | DoubtedAssets | Passed | Finished
+    Began
+    | Connected
+    | Disconnected
+    | AssetRecord
+    | Forgotten
+    | DoubtedAssets
+    | HeldUp
+    | CaughtUp
+    | Passed
+    | Finished
 )
 CaptureRecord = EventRecord | FrameRecord | Damaged
 
@@ -145,8 +169,8 @@ class _Line(msgspec.Struct):
     conn: str | None = None
     event: (
         Literal[
-            "began", "connected", "disconnected", "asset", "forgotten", "doubted", "passed",
-            "finished",
+            "began", "connected", "disconnected", "asset", "forgotten", "doubted", "held_up",
+            "caught_up", "passed", "finished",
         ]
         | None
     ) = None  # fmt: skip

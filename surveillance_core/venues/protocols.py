@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -194,6 +194,14 @@ class ConnectionCommands(Protocol):
         What comes of it is counted as not followed and makes no book and no row.
         """
         ...
+
+
+class Echo(NamedTuple):
+    """A command that changes nothing, whose answer comes behind all that was sent before it."""
+
+    command: str
+    is_answer: Callable[[bytes | str], bool]
+    """Whether a frame answers it."""
 
 
 ReceivedFrame = tuple[bytes | str, int]

@@ -31,6 +31,7 @@ from surveillance_core.venues.protocols import (
     AssetTerms,
     BookAnswer,
     Discovery,
+    Echo,
     MarketChannel,
     SettledReader,
 )
@@ -83,6 +84,8 @@ class VenueAdapter:
     """Reads what a handshake needs; raises ``ConfigurationError`` where that cannot be had."""
     ping: str | None
     """Text frame sent to keep a connection alive, None where the venue wants none."""
+    echo: Echo
+    """What an open connection can ask, to know that it has read all that was sent before."""
     mirrored: bool
     """Whether a market's second outcome has a book of its own, the mirror of the first's."""
     message_types: frozenset[str]
@@ -128,6 +131,7 @@ _ADAPTERS = {
         handshake=_signed_handshake,
         # it pings by itself, and its pings are answered below this
         ping=None,
+        echo=kalshi_wire.ECHO,
         mirrored=False,
         message_types=frozenset(kalshi_wire.TYPE_NAMES.values()),
         book_answers=kalshi_rest_books.answer_for,
@@ -139,6 +143,7 @@ _ADAPTERS = {
         new_channel=_polymarket_channel,
         handshake=_open_handshake,
         ping=polymarket_wire.PING,
+        echo=polymarket_wire.ECHO,
         mirrored=True,
         message_types=frozenset(polymarket_wire.TYPE_NAMES.values()),
         book_answers=polymarket_rest_books.answer_for,

@@ -65,7 +65,8 @@ _PRINTS = ('"event_type":"last_trade_price"', '"type":"trade"')
 
 
 def eventful(venue: Venue) -> list[Step]:
-    """The history with a connection that another relieves, a market forgotten, frames lost.
+    """The history with a connection that another relieves, a market forgotten, frames late
+    and lost.
 
     A book that lost something is doubted. The last frames come after a cut, and one is no text.
     """
@@ -90,6 +91,10 @@ def eventful(venue: Venue) -> list[Step]:
             relieve("c2", terms, number)
             steps.append(("disconnect", ("c1", ns, "renewed")))
             conn = "c2"
+        if number == renewed + 20:
+            steps.append(("hold_up", (conn, ns - SECOND, ns)))
+        if number == renewed + 40:
+            steps.append(("catch_up", (conn, ns)))
         if number == (renewed + cut) // 2:
             steps.append(("forget", (conn, [terms[-1].asset_id], ns)))
         if number == cut:
@@ -173,7 +178,15 @@ class Collecting:
         await self.recording.journal.close()
 
 
-_TIME_AT = {"connect": 1, "follow": 3, "take": 2, "disconnect": 1, "forget": 2}
+_TIME_AT = {
+    "connect": 1,
+    "follow": 3,
+    "take": 2,
+    "disconnect": 1,
+    "forget": 2,
+    "hold_up": 2,
+    "catch_up": 1,
+}
 
 
 async def collect(settings: Settings, lake: Lake, venue: Venue, steps: Sequence[Step]) -> None:

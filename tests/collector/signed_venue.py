@@ -122,7 +122,7 @@ class SignedVenue:
 
     def actions(self) -> list[str]:
         """What clients asked for, in order."""
-        return [c["params"].get("action", c["cmd"]) for c in self.commands]
+        return [c.get("params", {}).get("action", c["cmd"]) for c in self.commands]
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────
 
@@ -215,6 +215,11 @@ class SignedVenue:
             self._connections.remove(connection)
 
     async def _obey(self, connection: _Connection, command: dict[str, Any]) -> None:
+        if command["cmd"] == "list_subscriptions":
+            streams = [{"channel": name, "sid": sid} for name, sid in connection.sids.items()]
+            told = {"id": command["id"], "type": "ok", "msg": streams}
+            await connection.socket.send(json.dumps(told))
+            return
         params = command["params"]
         tickers = params.get("market_tickers", [])
         if command["cmd"] == "subscribe":

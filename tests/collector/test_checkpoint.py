@@ -60,6 +60,8 @@ def polymarket_steps(draw: st.DrawFn) -> list[Step]:
     lost = draw(st.sets(at, max_size=4))
     results = draw(st.dictionaries(at, st.sampled_from(recording.terms), max_size=2))
     forgotten = draw(st.dictionaries(at, st.sampled_from(recording.terms), max_size=2))
+    held_up = draw(st.dictionaries(at, st.sampled_from(("c1", "c2")), max_size=3))
+    caught_up = draw(st.dictionaries(at, st.sampled_from(("c1", "c2")), max_size=3))
     drains, wakes = draw(st.sets(at, max_size=12)), draw(st.sets(at, max_size=12))
     verb = draw(st.sampled_from(("take", "receive")))
     steps: list[Step] = [
@@ -82,6 +84,10 @@ def polymarket_steps(draw: st.DrawFn) -> list[Step]:
             steps.append((verb, ("c2" if n >= begin else "c1", _resolved(results[n]), ns)))
         if n in forgotten:
             steps.append(("forget", ("c1", [forgotten[n].asset_id], ns)))
+        if n in held_up:
+            steps.append(("hold_up", (held_up[n], ns - SECOND, ns)))
+        if n in caught_up and (caught_up[n] != "c1" or n < end):
+            steps.append(("catch_up", (caught_up[n], ns)))
         if n in wakes:
             steps.append(("advance", (ns + draw(st.integers(0, 2 * MS)),)))
         if n in drains:

@@ -74,6 +74,12 @@ class Sink:
         self.calls.append(("disconnect", conn, recv_ns))
         self.causes.append((cause, since_ns))
 
+    def hold_up(self, conn: str, since_ns: int, recv_ns: int) -> None:
+        self.calls.append(("hold_up", conn, recv_ns))
+
+    def catch_up(self, conn: str, recv_ns: int) -> None:
+        self.calls.append(("catch_up", conn, recv_ns))
+
     def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None:
         raise AssertionError("a feed doubts no single book")
 
@@ -101,6 +107,7 @@ def _feed(
         ReceiveClock(),
         handshake=lambda wall_ms: {},
         ping=adapter_of(VENUE).ping,
+        echo=adapter_of(VENUE).echo,
         silence=Silence(stall_seconds),
         half_open_seconds=half_open_seconds,
         reconnect_max_seconds=0.1,
@@ -309,6 +316,45 @@ async def test_the_kernel_is_told_to_miss_a_dead_peer(seconds: float, kernel_ms:
             if hasattr(socket, "TCP_USER_TIMEOUT"):
                 option = socket.TCP_USER_TIMEOUT
                 assert found.getsockopt(socket.IPPROTO_TCP, option) == kernel_ms
+
+
+class Full(Sink):
+    """Takes nothing more from the moment it is told to."""
+
+    crowded = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room_made = asyncio.Event()
+
+    async def room(self) -> None:
+        await self.room_made.wait()
+        self.crowded = False
+
+    def kinds(self) -> list[str]:
+        return [kind for kind, _, _ in self.calls if kind in ("hold_up", "catch_up")]
+
+
+async def test_books_are_late_from_the_pause_on_until_what_waited_has_been_read() -> None:
+    sink = Full()
+    async with busy_venue(rate=200.0) as venue:
+        feed, terms = _feed(sink, venue.ws_url), _terms(venue)
+        await feed.add(terms, Tier.HOT)
+        async with _running(feed):
+            await until(lambda: len(sink.frames) > 20, "frames")
+            sink.crowded = True
+            await until(lambda: sink.kinds() == ["hold_up"], "it is late")
+            assert feed.held_up
+            taken = len(sink.frames)
+            await asyncio.sleep(0.5)
+            assert len(sink.frames) == taken
+            sink.room_made.set()
+            await until(lambda: sink.kinds() == ["hold_up", "catch_up"], "it has caught up")
+            assert not feed.held_up
+            kinds = [kind for kind, _, _ in sink.calls]
+            waited = kinds[kinds.index("hold_up") : kinds.index("catch_up")].count("receive")
+            assert waited > 100, "what waited was read before"
+    assert len(sink.conns) == 1
 
 
 async def test_a_held_up_loop_reads_what_has_come_before_it_calls_it_silence() -> None:

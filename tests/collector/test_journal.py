@@ -293,6 +293,10 @@ class Plan:
     """After which frames the connection is cut and opened anew."""
     doubts: list[int]
     """After which frames a book is doubted from outside."""
+    held_up: list[int]
+    """After which frames the connection is said to be late."""
+    caught_up: list[int]
+    """After which frames it is said to be so no longer."""
 
 
 moments = st.lists(st.integers(1, 1_500), max_size=6).map(sorted)
@@ -305,6 +309,8 @@ plans = st.builds(
     ticks=st.lists(st.integers(1, 1_500), max_size=60).map(sorted),
     renewals=st.lists(st.integers(1, 1_500), max_size=3).map(sorted),
     doubts=st.lists(st.integers(1, 1_500), max_size=3).map(sorted),
+    held_up=st.lists(st.integers(1, 1_500), max_size=3).map(sorted),
+    caught_up=st.lists(st.integers(1, 1_500), max_size=3).map(sorted),
 )
 
 
@@ -344,8 +350,15 @@ async def live(plan: Plan, files: LocalSegments, lake: Lake, sampling: Sampling)
         if number in plan.doubts:
             asset_id = recording.terms[0].asset_id
             both("doubt", conn, asset_id, "witness_mismatch", now_ns - SECOND, now_ns)
+        if number in plan.held_up:
+            both("hold_up", conn, now_ns - SECOND, now_ns)
+        if number in plan.caught_up:
+            both("catch_up", conn, now_ns)
         if reference:
-            told_last = number in plan.renewals or number in plan.doubts
+            told_last = any(
+                number in told
+                for told in (plan.renewals, plan.doubts, plan.held_up, plan.caught_up)
+            )
             last_ns = max(last_ns, now_ns if told_last else recv_ns)
             last_conn = conn
         if number in plan.ticks or number in plan.marks or number in plan.segments:
@@ -393,7 +406,7 @@ def test_nothing_synced_is_lost_and_nothing_published_is_made_twice(plan: Plan) 
 def cut_history(directory: Path, segments: int = 4) -> tuple[LocalSegments, int]:
     """A journal of several segments with nothing published; and the frames in it."""
     files = opened_segments(directory)
-    plan = Plan(1_000, 0, [], [250 * n for n in range(1, segments)], [], [], [])
+    plan = Plan(1_000, 0, [], [250 * n for n in range(1, segments)], [], [], [], [], [])
     asyncio.run(live(plan, files, Lake(10_000_000), sampled()))
     return files, 1_000
 

@@ -40,6 +40,7 @@ from surveillance_core.venues.kalshi.channel import KalshiChannel
 from surveillance_core.venues.kalshi.credentials import simulated_public_key
 from surveillance_core.venues.kalshi.signing import Signer
 from surveillance_core.venues.protocols import AssetTerms
+from surveillance_core.venues.registry import adapter_of
 
 from .conftest import MakeSettings
 from .live import busy_venue, judge, publish_world, until
@@ -76,6 +77,7 @@ class Line:
             self.clock,
             handshake=lambda wall_ms: signer.handshake_headers(wall_ms, PATH),
             ping=None,
+            echo=adapter_of(Venue.KALSHI).echo,
             silence=Silence(60.0),
             half_open_seconds=30.0,
             reconnect_max_seconds=0.1,
@@ -121,6 +123,33 @@ async def _running(line: Line) -> AsyncGenerator[None]:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+
+async def test_the_venue_s_answer_tells_that_what_waited_has_been_read(
+    key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SignedVenue(key.public_key(), ["A"]) as venue:
+        line = Line(key, venue.ws_url)
+        room_made = asyncio.Event()
+
+        async def room() -> None:
+            await room_made.wait()
+            line.engine.crowded = False
+
+        monkeypatch.setattr(line.engine, "room", room)
+        await line.feed.add([_terms("A")], Tier.HOT)
+        async with _running(line):
+            await until(lambda: line.has(venue, "A"), "a book")
+            line.engine.crowded = True
+            await venue.change("A", "yes", "0.4900", 7.0)
+            await until(lambda: line.engine.counts["doubted_held_up"], "it is late")
+            room_made.set()
+            await until(lambda: not line.feed.held_up, "it has caught up")
+            assert line.has(venue, "A")
+            (asset,) = line.engine.assets
+            assert asset.coverage is not None
+            assert asset.coverage.state == "trusted"
+    assert line.doubts == []
 
 
 # ── the handshake ────────────────────────────────────────────────────────────────────────────

@@ -16,13 +16,14 @@ from surveillance_collector.silence import Silence
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.schemas import SNAPSHOTS
 from surveillance_core.venues.protocols import AssetTerms
+from surveillance_core.venues.registry import adapter_of
 from surveillance_core.venues.simulated.faults import Refuse
 from tests.faults.bad_network import Network, between
 
 from .conftest import MakeSettings
 from .live import busy_venue, collecting, judge, publish_world, trust, until
 from .test_feed import Sink
-from .worlds import lake_rows
+from .worlds import VENUE, lake_rows
 
 RENEWALS = 25
 PRINT = '{"print": "' + "1" * 80 + '"}'
@@ -134,8 +135,8 @@ async def test_what_is_on_its_way_to_the_old_connection_is_waited_for() -> None:
     def feed_at(port: int) -> Feed:
         return Feed(
             "polymarket-0", f"ws://127.0.0.1:{port}", sink, ReceiveClock(),
-            handshake=lambda wall_ms: {}, ping=None, silence=Silence(60.0),
-                half_open_seconds=30.0,
+            handshake=lambda wall_ms: {}, ping=None, echo=adapter_of(VENUE).echo,
+            silence=Silence(60.0), half_open_seconds=30.0,
             reconnect_max_seconds=60.0, budget=HandshakeBudget(0.0, 0.0),
         )  # fmt: skip
 

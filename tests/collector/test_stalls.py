@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -15,11 +16,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from surveillance_collector import stall_watch as stall_watch_module
+from surveillance_collector.following import Followed
 from surveillance_collector.sentinels import Choice, Sentinel
 from surveillance_collector.service import VenueCollector
 from surveillance_collector.silence import Silence
+from surveillance_collector.stall_watch import StallWatch
+from surveillance_core.books import BookState
 from surveillance_core.lake.publish import Lake
 from surveillance_core.lake.schemas import SNAPSHOTS
+from surveillance_core.venues.protocols import AssetTerms
 from surveillance_core.venues.simulated.judge import compare_books
 from surveillance_core.venues.simulated.polymarket.market_socket import _Client
 from surveillance_core.venues.simulated.servers import SimulatedPolymarket
@@ -101,6 +106,31 @@ def _judge_trusted(lake: Lake, venue: SimulatedPolymarket) -> None:
     )
     assert books.compared >= 10
     assert (books.different, books.examples) == (0, [])
+
+
+def test_a_sentinel_is_not_missed_while_what_comes_waits_to_be_read() -> None:
+    given_up: list[str] = []
+
+    def give_up(cause: str, since_ns: int) -> None:
+        del since_ns
+        given_up.append(cause)
+
+    terms = AssetTerms(market_id="m", asset_id="a", tick=100)
+    book = Followed(terms, BookState("m", "a", 100), "c.1", 1, 0)
+    feed: Any = SimpleNamespace(
+        name="c", conn="c.1", connected=True, held_up=True, silence=Silence(STALL_S),
+        holds={"a"}.__contains__, give_up=give_up,
+    )  # fmt: skip
+    books: Any = SimpleNamespace(assets=[book])
+    witness: Any = SimpleNamespace(answers=False)
+    watch = StallWatch(books, [feed], witness, choose_seconds=60.0, sentinels=True)
+    watch._sentinels["c"] = Sentinel(Choice("a", own=True), Silence(STALL_S), 0.0)
+    watch._look(100.0)
+    feed.held_up = False
+    watch._look(100.0 + STALL_S - 0.1)
+    assert given_up == []
+    watch._look(100.0 + STALL_S + 0.1)
+    assert given_up == ["sentinel_silent"]
 
 
 async def test_a_silent_venue_is_found_and_dated_from_its_last_data(

@@ -122,6 +122,15 @@ def test_a_book_that_changes_meanwhile_is_not_contradicted() -> None:
     assert [sample.asset_id for sample in contradicted(samples, told)] == ["a"]
 
 
+def test_a_book_that_comes_into_doubt_meanwhile_is_not_contradicted() -> None:
+    asset = _followed("a")
+    samples = _samples([asset])
+    assert contradicted(samples, {"a": OTHER}) == samples
+    assert asset.coverage is not None
+    asset.coverage.state = "untrusted"
+    assert contradicted(samples, {"a": OTHER}) == []
+
+
 def test_a_book_is_wrong_only_if_two_answers_say_so() -> None:
     samples = _samples([_followed(name) for name in "abcd"])
     first = {"a": OTHER, "b": OTHER, "c": TRUE}

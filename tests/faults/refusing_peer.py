@@ -77,7 +77,7 @@ async def asked_by_feeds(
     for number in range(feeds):
         feed = Feed(
             f"polymarket-{number}", f"ws://127.0.0.1:{port}", engine, clock,
-            handshake=lambda wall_ms: {}, ping=adapter_of(VENUE).ping,
+            handshake=lambda wall_ms: {}, ping=adapter_of(VENUE).ping, echo=adapter_of(VENUE).echo,
             silence=Silence(1e9), half_open_seconds=1e9,
             reconnect_max_seconds=most_seconds, budget=budget,
         )  # fmt: skip

@@ -74,6 +74,7 @@ async def _end_again_and_again(name: str, ending: int | Cut, moment: Moment) -> 
             ReceiveClock(),
             handshake=lambda wall_ms: {},
             ping=adapter_of(VENUE).ping,
+            echo=adapter_of(VENUE).echo,
             silence=Silence(60.0),
             half_open_seconds=30.0,
             reconnect_max_seconds=MOST_SECONDS,

@@ -107,8 +107,8 @@ def _watch_feed(
         engine = UnjournaledEngine(lambda reader: PolymarketChannel(reader), sampled())
         feed = Feed(
             "polymarket-0", url, engine, ReceiveClock(), handshake=lambda wall_ms: {},
-            ping=adapter_of(VENUE).ping, silence=Silence(1e9), half_open_seconds=1e9,
-            reconnect_max_seconds=30.0,
+            ping=adapter_of(VENUE).ping, echo=adapter_of(VENUE).echo,
+            silence=Silence(1e9), half_open_seconds=1e9, reconnect_max_seconds=30.0,
             budget=HandshakeBudget(),
         )  # fmt: skip
         await feed.add([OneMarket().terms], ReadTier.HOT)

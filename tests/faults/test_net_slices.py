@@ -73,6 +73,7 @@ async def _sent_through(
             feed = Feed(
                 "polymarket-0", f"ws://127.0.0.1:{near}", engine, ReceiveClock(),
                 handshake=lambda wall_ms: {}, ping=adapter_of(VENUE).ping,
+                echo=adapter_of(VENUE).echo,
                 silence=Silence(MOST_SECONDS), half_open_seconds=MOST_SECONDS,
                 reconnect_max_seconds=60.0,
                 budget=HandshakeBudget(),

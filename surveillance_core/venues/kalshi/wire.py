@@ -13,6 +13,8 @@ from typing import Annotated, Literal, cast, final
 
 import msgspec
 
+from surveillance_core.venues.protocols import Echo
+
 MARKETS_A_COMMAND = 400
 """Tickers in one command; the venue's own limit (error 26) is not published."""
 
@@ -23,6 +25,20 @@ LIFECYCLE_CHANNEL = "market_lifecycle_v2"
 
 TERMINAL_ERRORS = {10: "channel_error", 25: "buffer_overflow"}
 """Errors after which a stream sends nothing more (reference kalshi.md 3)."""
+
+_ECHO_ID = 1_000_000_000
+"""Above what any other command is numbered by."""
+
+
+def _is_echo(frame: bytes | str) -> bool:
+    text = frame if isinstance(frame, bytes) else frame.encode("utf-8", "surrogatepass")
+    return str(_ECHO_ID).encode() in text[:64]
+
+
+ECHO = Echo(
+    f'{{"id":{_ECHO_ID},"cmd":"list_subscriptions"}}',
+    _is_echo,
+)
 
 Numbering = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 """A stream or a place in it."""

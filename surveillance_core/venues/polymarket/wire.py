@@ -11,14 +11,22 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from surveillance_core.venues.protocols import LATEST_MS
+from surveillance_core.venues.protocols import LATEST_MS, Echo
 
 ASSETS_A_FRAME = 100
 """Ids in one subscribe frame; a frame of thousands closes the connection (reference 3.2)."""
 
 PING = "PING"
-CONTROL_TEXTS = frozenset({"PONG", "PING", "INVALID OPERATION", "NO NEW ASSETS"})
+_PONG = "PONG"
+CONTROL_TEXTS = frozenset({_PONG, PING, "INVALID OPERATION", "NO NEW ASSETS"})
 """Text frames that are not JSON and mean no harm."""
+
+
+def _is_pong(frame: bytes | str) -> bool:
+    return frame in (_PONG, _PONG.encode())
+
+
+ECHO = Echo(PING, _is_pong)
 
 SIZE_LIMIT = 1e12
 """Contracts that no order holds: beyond it a size is no size, and sums of sizes stay finite."""
