@@ -18,7 +18,6 @@ LATE_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 30.0
 """A venue that is read and has not answered for so long is not going to."""
 
-
 log = structlog.get_logger()
 
 
@@ -92,7 +91,6 @@ class Backlog:
     def go_on(self) -> None:
         """What comes is read again."""
         self.paused = False
-        """Whether it is we who do not read."""
         self._resumed = asyncio.get_running_loop().time()
 
     def note_asked(self) -> None:
