@@ -36,7 +36,7 @@ from surveillance_core.venues.registry import HandshakeHeaders
 
 HEALTHY_SECONDS = 10.0
 """A connection that has brought data for this long owes nothing to the failures before it."""
-LATE_SECONDS = 0.05
+LATE_SECONDS = 0.2
 """What a loop that was held up gets to read what has come meanwhile."""
 STALLED, HALF_OPEN = "stalled", "half_open"
 CATCH_UP_SECONDS = 1.0
