@@ -36,8 +36,9 @@ from surveillance_core.venues.registry import HandshakeHeaders
 
 HEALTHY_SECONDS = 10.0
 """A connection that has brought data for this long owes nothing to the failures before it."""
-LATE_SECONDS = 0.2
-"""What a loop that was held up gets to read what has come meanwhile."""
+LATE_SECONDS, LATE_TURNS = 0.05, 20
+"""What a loop that was held up gets to read what has come meanwhile, at least: on a busy machine a
+single turn may take as long."""
 STALLED, HALF_OPEN = "stalled", "half_open"
 CATCH_UP_SECONDS = 1.0
 _TOO_BIG = 1009
@@ -287,6 +288,8 @@ class Feed(FeedState):
             if left <= 0.0 and not (self._backlog.paused and self._verdict is None):
                 # what came while the loop was held up has still to be read
                 await asyncio.wait({reader}, timeout=LATE_SECONDS)
+                for _ in range(LATE_TURNS):
+                    await asyncio.sleep(0)
                 if self.silence.left(time.monotonic()) <= 0.0:
                     return not reader.done()
                 continue
