@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable
 
 REMEMBERED = 50_000
@@ -21,6 +22,9 @@ class RecentKeys:
     def __init__(self, limit: int = REMEMBERED) -> None:
         self._limit = limit
         self._seen: dict[Hashable, None] = {}
+        self._order: deque[Hashable] = deque()
+        """The same keys, oldest first: a dictionary finds its first one ever more slowly as those
+        before it go."""
 
     def is_new(self, key: Hashable) -> bool:
         """Whether the key is not among the last ones; it is from now on."""
@@ -29,8 +33,9 @@ class RecentKeys:
         seen[key] = None
         if len(seen) == known:
             return False
+        self._order.append(key)
         if known >= self._limit:
-            del seen[next(iter(seen))]
+            del seen[self._order.popleft()]
         return True
 
     def __len__(self) -> int:

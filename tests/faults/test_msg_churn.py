@@ -64,7 +64,8 @@ class Churn:
         publish(self._lake, self.staying)
         await self.settled(STAYING)
         said = self._collector._engine._announcements._said
-        for number in range(REMEMBERED):
+        # a dictionary that is full and has others go for those that come grows once more
+        for number in range(2 * REMEMBERED):
             said.is_new(("listed", f"announced-{number}"))
         long_ago = time.time() - A_DAY_S
         visits = self._collector._scheduling.scheduler._visits
