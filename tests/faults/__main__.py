@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from .matrix import ALONE, MATRIX, Tier
+from .matrix import MATRIX, TIMED, TURNS, Tier
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
@@ -101,26 +102,38 @@ def page_of(rows: dict[str, Row], tier: Tier, seed: int, seconds: float) -> str:
 
 
 def run_rows(tier: Tier, seed: int, only: set[str]) -> tuple[dict[str, Row], bool]:
-    """Try rows, and whether every test passed: those whose limits are of time one by one."""
+    """Try rows, and whether every test passed; rows with limits of time come last, in turns."""
+    turns = [((tuple(sorted(only - TIMED)),), True)]
+    turns += [
+        (tuple(tuple(i for i in lane if i in only) for lane in turn), False) for turn in TURNS
+    ]
     passed = True
     with tempfile.NamedTemporaryFile("r", suffix=".jsonl") as report:
-        for fault_ids, parallel in ((only - ALONE, True), (only & ALONE, False)):
-            if not fault_ids:
-                continue
-            environment = os.environ | {
-                "SURVEILLANCE_FAULTS_TIER": tier,
-                "SURVEILLANCE_FAULTS_SEED": str(seed),
-                "SURVEILLANCE_FAULTS_REPORT": report.name,
-                "SURVEILLANCE_FAULTS_ONLY": " ".join(sorted(fault_ids)),
-            }
-            command = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / "faults")]
-            if parallel and len(fault_ids) > 1:
-                command += ["-n", "2", "--dist", "worksteal"]
-            done = subprocess.run(
-                command, cwd=ROOT, env=environment, stdout=sys.stderr, check=False
-            )
-            passed = passed and not done.returncode
+        environment = os.environ | {
+            "SURVEILLANCE_FAULTS_TIER": tier,
+            "SURVEILLANCE_FAULTS_SEED": str(seed),
+            "SURVEILLANCE_FAULTS_REPORT": report.name,
+        }
+        for lanes, parallel in turns:
+            running = [_start(lane, environment, parallel) for lane in lanes if lane]
+            for process in running:
+                passed = not process.wait() and passed
         return read_rows(report.readlines()), passed
+
+
+def _start(
+    fault_ids: Sequence[str], environment: dict[str, str], parallel: bool
+) -> subprocess.Popen[bytes]:
+    sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {' '.join(fault_ids)}\n")
+    command = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / "faults")]
+    if parallel and len(fault_ids) > 1:
+        command += ["-n", "2", "--dist", "worksteal"]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment | {"SURVEILLANCE_FAULTS_ONLY": " ".join(fault_ids)},
+        stdout=sys.stderr,
+    )
 
 
 def main() -> int:

@@ -304,10 +304,17 @@ MATRIX: Final[dict[str, Fault]] = {
 }
 """Every row by its id, in the order of the report."""
 
-ALONE: Final = frozenset(
-    {"STO-01", "STO-02", "NET-01", "NET-02", "NET-04", "NET-07", "PRO-03", "PRO-04", "SOAK-1"}
+TURNS: Final = (
+    (("STO-01",), ("NET-01", "NET-02", "NET-04")),
+    (("PRO-03",), ("STO-02",)),
+    (("NET-07",), ("PRO-04",)),
+    (("SOAK-1",),),
 )
-"""Rows whose limits are of time or of memory: tried with the processors to themselves."""
+"""Rows whose limits are of time or of memory, which have the processors to themselves.
+
+Turns come one after another. Beside each other are at most two rows that leave each other one.
+"""
+TIMED: Final = frozenset(fault_id for turn in TURNS for lane in turn for fault_id in lane)
 
 
 @dataclass
