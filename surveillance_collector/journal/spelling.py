@@ -19,6 +19,7 @@ from surveillance_collector.journal.records import (
     decode_follow,
     decode_forget,
     decode_hold_up,
+    decode_shed,
     encode_payload,
 )
 from surveillance_collector.sampling import Tier
@@ -36,6 +37,7 @@ from surveillance_core.venues.captures import (
     FrameRecord,
     HeldUp,
     Passed,
+    ShedAssets,
     frame_record,
 )
 from surveillance_core.venues.protocols import AssetTerms
@@ -88,6 +90,8 @@ class Speller:
                         since_ns=doubt.since_ns,
                     ),
                 )
+            case Kind.SHED:
+                return (ShedAssets(recv_ns=recv_ns, asset_ids=tuple(decode_shed(payload))),)
             case Kind.HOLD_UP:
                 since_ns, name = decode_hold_up(payload), self._name(record)
                 return (HeldUp(recv_ns=recv_ns, conn=name, since_ns=since_ns),)
@@ -166,7 +170,15 @@ class RecordMaker:
         return Record(Kind.FRAME, line.recv_ns, self._numbers[line.conn], text)
 
     def other(
-        self, line: Forgotten | DoubtedAssets | HeldUp | CaughtUp | Began | Passed | Finished
+        self,
+        line: Forgotten
+        | DoubtedAssets
+        | ShedAssets
+        | HeldUp
+        | CaughtUp
+        | Began
+        | Passed
+        | Finished,
     ) -> Record:
         """What else a line tells."""
         match line:
@@ -177,6 +189,8 @@ class RecordMaker:
                 doubt = Doubt(list(line.asset_ids), line.cause, line.since_ns)
                 number = self._numbers.get(line.conn, 0)
                 return Record(Kind.DOUBT, line.recv_ns, number, encode_payload(doubt))
+            case ShedAssets():
+                return Record(Kind.SHED, line.recv_ns, 0, encode_payload(list(line.asset_ids)))
             case HeldUp():
                 payload = encode_payload(line.since_ns)
                 return Record(Kind.HOLD_UP, line.recv_ns, self._numbers[line.conn], payload)

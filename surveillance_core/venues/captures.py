@@ -13,7 +13,8 @@ What the raw archive keeps says more, so that the engine can be given the very s
 - ``"connected"`` and ``"asset"`` with ``"standing": true`` only tell how things stood then.
 - ``"asset"`` has the exact terms besides: ``tier``, ``primary``, ``mirror_id``, ``tick``.
 - ``"disconnected"`` has ``cause`` and ``since_ns``; ``"forgotten"`` (``asset_ids``) and
-  ``"doubted"`` (``asset_ids``, ``cause``, ``since_ns``) tell what else was decided.
+  ``"doubted"`` (``asset_ids``, ``cause``, ``since_ns``) tell what else was decided, as does
+  ``"shed"`` (``asset_ids``) of what is given up to spare the disk.
 - ``"held_up"`` (``since_ns``) and ``"caught_up"`` tell between when what a connection brought
   waited to be read.
 - ``"passed"`` tells that time passed (``"standing": true``: the file ends),
@@ -101,6 +102,12 @@ class DoubtedAssets(_Event, frozen=True, kw_only=True, tag="doubted"):
     since_ns: int
 
 
+class ShedAssets(_Event, frozen=True, kw_only=True, tag="shed"):
+    """Assets were about to be given up to spare the disk."""
+
+    asset_ids: tuple[str, ...]
+
+
 class HeldUp(_Event, frozen=True, kw_only=True, tag="held_up"):
     """What the connection brought had not been read since then."""
 
@@ -154,6 +161,7 @@ EventRecord = (
     | AssetRecord
     | Forgotten
     | DoubtedAssets
+    | ShedAssets
     | HeldUp
     | CaughtUp
     | Passed
@@ -169,8 +177,8 @@ class _Line(msgspec.Struct):
     conn: str | None = None
     event: (
         Literal[
-            "began", "connected", "disconnected", "asset", "forgotten", "doubted", "held_up",
-            "caught_up", "passed", "finished",
+            "began", "connected", "disconnected", "asset", "forgotten", "doubted", "shed",
+            "held_up", "caught_up", "passed", "finished",
         ]
         | None
     ) = None  # fmt: skip

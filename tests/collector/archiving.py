@@ -96,6 +96,7 @@ def eventful(venue: Venue) -> list[Step]:
         if number == renewed + 40:
             steps.append(("catch_up", (conn, ns)))
         if number == (renewed + cut) // 2:
+            steps.append(("shed", ([terms[-1].asset_id], ns)))
             steps.append(("forget", (conn, [terms[-1].asset_id], ns)))
         if number == cut:
             steps.append(("take", (conn, b"\xff\xfe", ns)))
@@ -185,6 +186,7 @@ _TIME_AT = {
     "disconnect": 1,
     "forget": 2,
     "hold_up": 2,
+    "shed": 1,
     "catch_up": 1,
 }
 
