@@ -233,6 +233,11 @@ class Engine(BookReader):
                 if followed.coverage is not None:
                     self._cover(followed.coverage.doubt(cause, doubted_ns, recv_ns))
 
+    def disconnect_all(self, recv_ns: int, cause: str) -> None:
+        """Every connection that is open ends."""
+        for conn in list(self._channels):
+            self.disconnect(conn, recv_ns, cause)
+
     def doubt(self, conn: str, asset_id: str, cause: str, since_ns: int, recv_ns: int) -> None:
         """Somebody outside has found that the connection's book of the asset is wrong."""
         self.advance(recv_ns)

@@ -294,8 +294,6 @@ class InputReplay:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._names: dict[int, str] = {}
-        self.open: dict[str, None] = {}
-        """Connections that have not ended."""
         self.finished = False
 
     def stand(self, record: Record, *, known: bool) -> None:
@@ -332,7 +330,6 @@ class InputReplay:
             told = decode_disconnect(record.payload)
             name = self._names[record.conn]
             engine.disconnect(name, record.recv_ns, told.cause, told.since_ns)
-            self.open.pop(name, None)
         elif record.kind == Kind.DOUBT:
             doubt = decode_doubt(record.payload)
             name = self._names[record.conn]
@@ -353,14 +350,11 @@ class InputReplay:
         """The inputs end at ``last_ns``: what stood is not known any more, up to ``end_ns``."""
         if not self.finished:
             self.engine.advance(last_ns)
-            for conn in self.open:
-                self.engine.disconnect(conn, last_ns, cause)
+            self.engine.disconnect_all(last_ns, cause)
             self.engine.finish(min(max(end_ns, last_ns), last_ns + LONGEST_GAP_NS))
 
     def _name(self, record: Record) -> None:
-        name = record.payload.decode()
-        self._names[record.conn] = name
-        self.open[name] = None
+        self._names[record.conn] = record.payload.decode()
 
     def _follow(self, record: Record) -> None:
         told = decode_follow(record.payload)

@@ -451,6 +451,26 @@ def test_a_hole_is_in_the_ledger_and_the_books_after_it_are_the_checkpoints(
     assert late(lake.rows) == late(undamaged.rows) != []
 
 
+def test_a_checkpoint_alone_makes_no_rows_of_a_time_whose_inputs_are_lost(tmp_path: Path) -> None:
+    files, _ = cut_history(tmp_path / "j")
+    before, cut, after = files.names()[1:4]
+    (tmp_path / "j" / before).unlink()
+    content, kept = files.read(cut), 0
+    for record in Segment(content):
+        kept += len(encode_record(*record))
+        if record.kind == Kind.CHECKPOINT:
+            break
+    # not even the connections that stood are told of
+    (tmp_path / "j" / cut).write_bytes(content[:kept])
+    found, lake = recovered(files)
+    assert (found.missing, found.without_checkpoint) == (2, 0)
+    lost_us = [read_header(files.read(name))[1] // 1_000 for name in (cut, after)]
+    made = [
+        r for r in lake.rows if r[0] == "orderbook_snapshots" and lost_us[0] < r[1] < lost_us[1]
+    ]
+    assert not made
+
+
 def test_without_a_checkpoint_prints_are_had_and_books_from_the_next_whole_one_on(
     tmp_path: Path,
 ) -> None:
