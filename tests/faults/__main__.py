@@ -127,7 +127,7 @@ def _start(
     sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {' '.join(fault_ids)}\n")
     command = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / "faults")]
     if parallel and len(fault_ids) > 1:
-        command += ["-n", "2", "--dist", "worksteal"]
+        command += ["-n", "2", "--dist", "load", "--maxschedchunk", "1"]
     return subprocess.Popen(
         command,
         cwd=ROOT,

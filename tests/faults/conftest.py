@@ -12,7 +12,7 @@ from zlib import crc32
 
 import pytest
 
-from .matrix import MATRIX, Tier, Trial
+from .matrix import LONGEST, MATRIX, Tier, Trial
 
 TIER = Tier(os.environ.get("SURVEILLANCE_FAULTS_TIER", Tier.QUICK))
 SEED = int(os.environ.get("SURVEILLANCE_FAULTS_SEED", "1"))
@@ -75,3 +75,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         assert marker.args[0] in MATRIX, f"{item.nodeid}: no row {marker.args[0]} in the matrix"
         if TIER is Tier.FULL:
             item.add_marker(pytest.mark.timeout(2_400))
+    if TIER is Tier.FULL:
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    marker = item.get_closest_marker("fault")
+    fault_id = "" if marker is None else marker.args[0]
+    return LONGEST.index(fault_id) if fault_id in LONGEST else len(LONGEST)

@@ -189,8 +189,7 @@ def rows_of(
     if records and not replay.finished:
         last_ns = max(record.recv_ns for record in records)
         replay.engine.advance(last_ns)
-        for conn in replay.open:
-            replay.engine.disconnect(conn, last_ns, cause)
+        replay.engine.disconnect_all(last_ns, cause)
         replay.engine.finish(last_ns + 1_000)
     return counted([(table, row) for table, _, row in replay.engine.drain().rows])
 
