@@ -84,12 +84,13 @@ async def collecting(
 def judge(lake: Lake, venue: SimulatedPolymarket, *, rows: int = 1) -> None:
     """Every row is true, and no trade is missing from a trusted interval."""
     books = compare_books(lake_rows(lake, SNAPSHOTS), venue.truth)
-    assert books.compared >= rows
-    assert (books.different, books.examples) == (0, [])
+    assert books.compared >= rows, f"{books.compared} rows, not {rows}"
+    assert not books.different, f"{books.different} rows not true: {books.examples[:1]}"
     trades = compare_trades(
         lake_rows(lake, TRADES), venue.truth, windows=trusted_windows(lake, venue)
     )
-    assert (trades.missing, trades.extra, trades.examples) == (0, 0, [])
+    assert not trades.missing, f"{trades.missing} trades missing: {trades.examples[:1]}"
+    assert not trades.extra, f"{trades.extra} trades too many: {trades.examples[:1]}"
 
 
 def trusted_windows(lake: Lake, venue: SimulatedPolymarket) -> dict[str, list[tuple[int, int]]]:
