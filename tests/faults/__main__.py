@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,6 +101,37 @@ def page_of(rows: dict[str, Row], tier: Tier, seed: int, seconds: float) -> str:
     return "\n".join(lines) + "\n"
 
 
+def page_with(page: str, again: str, only: Collection[str]) -> str:
+    """A page in which some rows are those of a later one, and that says so.
+
+    Parameters
+    ----------
+    page
+        Of a run of all rows.
+    again
+        Of a run of ``only`` some.
+    """
+    newer = {_row_of(line): line for line in again.splitlines() if _row_of(line) in only}
+    told = next(line for line in again.splitlines() if line.startswith("Tier "))
+    lines: list[str] = []
+    for line in page.splitlines():
+        failed = line.startswith("- ") and line[2:].partition(":")[0] in only
+        if line.startswith("| id |"):
+            lines += [f"Tried again by themselves: {', '.join(sorted(only))}. {told}", ""]
+        if not failed:
+            lines.append(newer.get(_row_of(line), line))
+    lines += [line for line in again.splitlines() if line.startswith("- ")]
+    if not any(line.startswith("- ") for line in lines) and "## What failed" in lines:
+        del lines[lines.index("## What failed") - 1 :]
+    return "\n".join(lines) + "\n"
+
+
+def _row_of(line: str) -> str:
+    """The id of the row that a line of the page is, empty where it is none."""
+    name = line[2:].partition(" ")[0] if line.startswith("| ") else ""
+    return name if name in MATRIX else ""
+
+
 def run_rows(tier: Tier, seed: int, only: set[str]) -> tuple[dict[str, Row], bool]:
     """Try rows, and whether every test passed; rows with limits of time come last, in turns."""
     turns = [((tuple(sorted(only - TIMED)),), True)]
@@ -146,7 +177,7 @@ def main() -> int:
         nargs="*",
         default=[],
         metavar="ID",
-        help="only these; the page says that the others were not run",
+        help="only these; on the page the other rows stay as they are",
     )
     parser.add_argument("--no-page", action="store_true", help="leave docs/reliability.md alone")
     parser.add_argument("--json", action="store_true", help="print the rows as one JSON object")
@@ -168,7 +199,10 @@ def main() -> int:
                 table.add_row(fault_id, *row.cells)
         Console().print(table)
     if not options.no_page:
-        PAGE.write_text(page_of(rows, options.tier, options.seed, seconds))
+        page = page_of(rows, options.tier, options.seed, seconds)
+        if only != set(MATRIX) and PAGE.exists():
+            page = page_with(PAGE.read_text(), page, only)
+        PAGE.write_text(page)
     return 0 if passed and not any(row.failures for row in rows.values()) else 1
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from scorecard.faults import full_tier
 
-from .__main__ import page_of, read_rows
+from .__main__ import page_of, page_with, read_rows
 from .matrix import MATRIX, Tier, Trial
 
 
@@ -59,3 +60,23 @@ def test_the_scorecard_reads_the_page() -> None:
     clean = full_tier(page_of(read_rows(lines[:3]), Tier.FULL, 1, 1_200.0).splitlines())
     assert clean.holds is False, "rows were not run"
     assert full_tier([]).holds is None
+
+
+def test_rows_tried_again_take_the_place_of_what_they_were() -> None:
+    def told(names: Iterable[str], failing: str = "") -> str:
+        trials = [
+            Trial(name, Tier.FULL, 1, runs=7, failures=["x"] * (name == failing)) for name in names
+        ]
+        return page_of(read_rows([json.dumps(asdict(t)) for t in trials]), Tier.FULL, 1, 60.0)
+
+    whole = told(MATRIX, failing="NET-03")
+    assert "- NET-03: x" in whole
+    mended = page_with(whole, told(["NET-03"]), ["NET-03"])
+    assert "What failed" not in mended
+    assert "Tried again by themselves: NET-03. Tier full, seed 1" in mended
+    rows = [line for line in mended.splitlines() if line.startswith("| NET-")]
+    assert len(rows) == sum(name.startswith("NET-") for name in MATRIX)
+    assert "| not run |" not in mended
+    worse = page_with(whole, told(["STO-01"], failing="STO-01"), ["STO-01"])
+    assert "- STO-01: x" in worse
+    assert "- NET-03: x" in worse

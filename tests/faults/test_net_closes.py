@@ -101,7 +101,10 @@ def _judge(outcome: Outcome, trial: Trial) -> None:
     peer = outcome.peer
     assert outcome.book_is_true
     assert outcome.causes == {outcome.cause: peer.closes}
-    gaps = [row for row in rows_of(outcome.rows, COVERAGE) if row["cause"] == outcome.cause]
+    rows = [row for row in rows_of(outcome.rows, COVERAGE) if row["cause"] == outcome.cause]
+    # a gap in which a bucket ends goes on in the next row
+    ends = {row["ts_end"] for row in rows}
+    gaps = [row for row in rows if row["ts_start"] not in ends]
     assert len(gaps) == peer.closes, f"{len(gaps)} of {peer.closes} ends in the ledger"
     for row, (_, at_ns) in zip(gaps, peer.ended, strict=True):
         trial.detected_after(max(0.0, cast("int", row["ts_start"]) / 1e6 - at_ns / 1e9))
