@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,9 @@ class Silence:
     began_us: int
     found_us: int
     healed_us: Mapping[str, int]
+    """By when each was seen to be trusted again, which a busy machine sees late."""
+    sent_us: Mapping[str, int]
+    """When the venue first sent each anew."""
 
     @property
     def detection_s(self) -> float:
@@ -73,6 +76,8 @@ class Quiet:
     venue: SimulatedPolymarket
     collector: VenueCollector
     lake: Lake
+    sent: dict[str, list[int]]
+    """When the venue sent each token's book because somebody subscribed, µs of the epoch."""
 
     @property
     def primary(self) -> dict[str, Followed]:
@@ -112,7 +117,11 @@ class Quiet:
             return len(healed) == len(outcomes)
 
         await until(look, f"{name}: found and healed", HEALED_S)
-        return Silence(name, began_us, max(found.values()), healed)
+        sent = {
+            outcome: min((at for at in self.sent.get(outcome, ()) if at >= began_us), default=at_us)
+            for outcome, at_us in healed.items()
+        }
+        return Silence(name, began_us, max(found.values()), healed, sent)
 
     def _mark(self, outcome: str) -> tuple[str, int]:
         followed = self.primary[outcome]
@@ -134,12 +143,27 @@ async def on_lake(
     publish_world(lake, venue)
     settings = quick_settings(folder, ws_url, http_url=venue.http_url, **(SCALED | polymarket))
     async with collecting(settings, lake) as collector:
-        quiet = Quiet(venue, collector, lake)
+        quiet = Quiet(venue, collector, lake, _noted_books(venue))
         markets = len(world_of(venue).tradable)
         await until(lambda: len(quiet.primary) == markets, "everything followed")
         yield quiet
         # the last row of each book is to be one of after
         await asyncio.sleep(0.5)
+
+
+def _noted_books(venue: SimulatedPolymarket) -> dict[str, list[int]]:
+    """Have it noted when the venue answers a subscription with books."""
+    noted: dict[str, list[int]] = {}
+    source = venue.sockets._source
+    answer = source.initial_books
+
+    def answered(tokens: Sequence[str]) -> str:
+        for token in tokens:
+            noted.setdefault(token, []).append(now_us())
+        return answer(tokens)
+
+    source.initial_books = answered
+    return noted
 
 
 @dataclass(frozen=True)
@@ -179,7 +203,8 @@ def _judge_ledger(lake: Lake, venue: SimulatedPolymarket, silences: Collection[S
         for outcome, healed_us in silence.healed_us.items():
             last_us, first_us = _around(venue, outcome, silence.began_us)
             excused.setdefault(outcome, []).append((last_us - EXACT_US, healed_us + EXACT_US))
-            told = (max(first_us, silence.began_us) + EXACT_US, healed_us - EXACT_US)
+            until_us = min(healed_us, silence.sent_us[outcome]) - EXACT_US
+            told = (max(first_us, silence.began_us) + EXACT_US, until_us)
             left = _without(told, [(row["start_us"], row["end_us"]) for row in doubts[outcome]])
             what = f"{silence.name} of {outcome[:8]}, {_in_words(told, silence.began_us)}"
             assert not left, f"{what}, is trusted at {_in_words(left[0], silence.began_us)}"
