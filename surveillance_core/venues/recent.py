@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable
 
-REMEMBERED = 50_000
-"""Keys kept; venues repeat within seconds."""
+REMEMBERED = 10_000
+"""Keys kept at least; venues repeat within seconds. They are in every checkpoint."""
 
 
 class RecentKeys:
-    """The last keys seen, the oldest forgotten first.
+    """The last keys seen: at least ``limit`` of them, at most twice as many.
+
+    They are kept in two generations, of which the older is forgotten whole once the newer is full:
+    a dictionary that loses its first keys one by one finds the next first one ever more slowly.
 
     Examples
     --------
-    >>> recent = RecentKeys(limit=2)
-    >>> [recent.is_new(key) for key in ("a", "a", "b", "c", "a")]
-    [True, False, True, True, True]
+    >>> recent = RecentKeys(limit=1)
+    >>> [recent.is_new(key) for key in ("a", "a", "b", "a", "c", "d", "a")]
+    [True, False, True, False, True, True, True]
     """
 
     def __init__(self, limit: int = REMEMBERED) -> None:
         self._limit = limit
-        self._seen: dict[Hashable, None] = {}
-        self._order: deque[Hashable] = deque()
-        """The same keys, oldest first: a dictionary finds its first one ever more slowly as those
-        before it go."""
+        self._newer: dict[Hashable, None] = {}
+        self._older: dict[Hashable, None] = {}
 
     def is_new(self, key: Hashable) -> bool:
         """Whether the key is not among the last ones; it is from now on."""
-        seen = self._seen
-        known = len(seen)
-        seen[key] = None
-        if len(seen) == known:
+        newer = self._newer
+        if key in newer or key in self._older:
             return False
-        self._order.append(key)
-        if known >= self._limit:
-            del seen[self._order.popleft()]
+        if len(newer) >= self._limit:
+            self._older, self._newer = newer, {}
+        self._newer[key] = None
         return True
 
     def __len__(self) -> int:
         """Keys remembered."""
-        return len(self._seen)
+        return len(self._newer) + len(self._older)

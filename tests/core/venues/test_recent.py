@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 from surveillance_core.venues.recent import REMEMBERED, RecentKeys
 
 
-@given(keys=st.lists(st.integers(0, 9), max_size=60), limit=st.integers(1, 6))
-def test_a_key_is_new_unless_it_is_among_the_last_distinct_ones(
+@given(keys=st.lists(st.integers(0, 20), max_size=80), limit=st.integers(1, 6))
+def test_a_key_is_known_among_the_last_distinct_ones_and_new_after_twice_as_many(
     keys: list[int], limit: int
 ) -> None:
-    recent, kept = RecentKeys(limit), list[int]()
+    recent, order = RecentKeys(limit), list[int]()
     for key in keys:
-        assert recent.is_new(key) == (key not in kept)
-        if key not in kept:
-            kept = [*kept, key][-limit:]
-        assert len(recent) == len(kept) <= limit
+        new = recent.is_new(key)
+        assert not (new and key in order[-limit:])
+        assert new or key in order[-2 * limit :]
+        if new:
+            order.append(key)
+        assert len(recent) <= 2 * limit
 
 
 def test_a_key_costs_no_more_once_others_are_forgotten_for_it() -> None:
