@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-REMEMBERED = 10_000
+REMEMBERED = 4_000
 """Keys kept at least; venues repeat within seconds. They are in every checkpoint."""
 
 
