@@ -400,10 +400,11 @@ def test_a_print_of_the_old_era_is_read(line: Line) -> None:
 
 
 def test_repeats_are_remembered_within_bounds(line: Line) -> None:
-    for number in range(REMEMBERED + 1):
+    for number in range(2 * REMEMBERED + 1):
         _trade(line, str(number))
     assert _kinds(_trade(line, "0")) == [Trade]
-    assert _trade(line, str(REMEMBERED)) == []
+    assert _trade(line, str(2 * REMEMBERED)) == []
+    assert _trade(line, str(REMEMBERED + 2)) == []
 
 
 def test_the_ticker_is_a_witness_only(line: Line) -> None:
