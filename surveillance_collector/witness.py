@@ -47,6 +47,12 @@ class Sample:
         same = now.conn == self.conn and now.state.version == self.version
         return believed and now.state.opened and same
 
+    def confirmed_by(self, told: BookAnswer) -> bool:
+        """Whether an answer that is no older has the book: an older one vouches for nothing."""
+        ours, theirs = self.followed.state.ts_venue_ms, told.ts_venue_ms
+        older = ours is not None and theirs is not None and theirs < ours
+        return not older and self.agrees(told)
+
     def agrees(self, told: BookAnswer) -> bool:
         """Whether an answer does not contradict the book, which is unchanged."""
         state = self.followed.state
@@ -63,7 +69,7 @@ class Reading:
     agreed: Sequence[Sample] = ()
     wrong: Sequence[Sample] = ()
     unsure: Sequence[Sample] = ()
-    """Changed meanwhile, without an answer, or contradicted only once."""
+    """Changed meanwhile, without an answer, answered by what is older, or contradicted once."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ def read_round(
             if sample.conn != conn:
                 continue
             told = first.get(sample.asset_id)
-            if told is not None and sample.unchanged and sample.agrees(told):
+            if told is not None and sample.unchanged and sample.confirmed_by(told):
                 agreed.append(sample)
             elif sample.asset_id in twice and told is not None and not sample.agrees(told):
                 wrong.append(sample)

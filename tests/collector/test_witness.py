@@ -142,6 +142,19 @@ def test_a_book_is_wrong_only_if_two_answers_say_so() -> None:
     assert reading.speaks
 
 
+def test_an_answer_that_is_older_than_the_book_neither_contradicts_nor_vouches() -> None:
+    samples = _samples([_followed("a"), _followed("b", "d.1")])
+    for sample in samples:
+        sample.followed.state.ts_venue_ms = 1_000
+    older = BookAnswer(bids=OTHER.bids, asks=OTHER.asks, ts_venue_ms=999)
+    same = BookAnswer(bids=TRUE.bids, asks=TRUE.asks, ts_venue_ms=1_000)
+    assert not contradicted(samples, {"a": older, "b": same})
+    late, good = read_round(samples, {"a": older, "b": same}, {}, {})
+    assert [s.asset_id for s in late.unsure] == ["a"]
+    assert not late.agreed
+    assert [s.asset_id for s in good.agreed] == ["b"]
+
+
 def test_few_wrong_books_are_doubted_and_their_connection_is_kept() -> None:
     findings = judge([_reading("one", 2, 10), _reading("two", 0, 5)], Memory(), 100)
     assert [sample.asset_id for sample in findings.doubted] == ["one-0", "one-1"]
