@@ -19,5 +19,8 @@ class ReceiveClock:
 
     def now_ns(self) -> int:
         """The time, at least one microsecond after the last one given."""
-        self._last = max(self._source(), self._last + 1_000)
-        return self._last
+        now, least = self._source(), self._last + 1_000
+        if now < least:
+            now = least
+        self._last = now
+        return now
