@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -195,10 +196,18 @@ class Journal:
     # ── output ───────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Sync in groups until cancelled, through failures of the disk."""
+        """Sync in groups until cancelled, through failures of the disk.
+
+        What comes just after a group was closed waits for the rest of that sync, the pause, and
+        the next sync: the pause is so much shorter than ``sync_seconds``, down to a quarter of it.
+        """
+        took = 0.0
         while True:
-            await asyncio.sleep(self._sync_seconds if self.failing is None else RETRY_SECONDS)
+            pause = max(self._sync_seconds - 2.0 * took, self._sync_seconds / 4.0)
+            await asyncio.sleep(pause if self.failing is None else RETRY_SECONDS)
+            began = time.monotonic()
             await self.sync()
+            took = time.monotonic() - began
             if self.on_reserve:
                 await self.set_reserve()
 

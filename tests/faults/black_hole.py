@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from enum import StrEnum
@@ -23,6 +24,8 @@ class _Line:
     def __init__(self, writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> None:
         self._writers = writers
         self._way: Vanishing | None = None
+        self.told_us = 0
+        """When the client last got anything, µs of the epoch."""
 
     def vanish(self, way: Vanishing) -> None:
         """From now on nothing gets through, either way, and no end does."""
@@ -39,6 +42,8 @@ class _Line:
             while data := await reader.read(_READ_BYTES):
                 if self._way is None:
                     writer.write(data)
+                    if writer is self._writers[0]:
+                        self.told_us = time.time_ns() // 1_000
                     await writer.drain()
         except OSError:
             pass
@@ -53,9 +58,15 @@ class BlackHole:
         self._port = port
         self._by_port: dict[int, _Line] = {}
 
-    def vanish(self, client_port: int, way: Vanishing) -> None:
-        """The connection that the client made from this port leads nowhere any more."""
-        self._by_port[client_port].vanish(way)
+    def vanish(self, client_port: int, way: Vanishing) -> int:
+        """The connection that the client made from this port leads nowhere any more.
+
+        Returns when it last told the client anything, µs of the epoch: what its peer has sent
+        since is on its way, and vanishes too.
+        """
+        line = self._by_port[client_port]
+        line.vanish(way)
+        return line.told_us
 
     async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Lay a line to the peer."""

@@ -62,6 +62,8 @@ class Silence:
     """By when each was seen to be trusted again, which a busy machine sees late."""
     sent_us: Mapping[str, int]
     """When the venue first sent each anew."""
+    told_us: int | None = None
+    """When the collector was last told anything, where what was on its way is lost too."""
 
     @property
     def detection_s(self) -> float:
@@ -202,6 +204,8 @@ def _judge_ledger(lake: Lake, venue: SimulatedPolymarket, silences: Collection[S
     for silence in silences:
         for outcome, healed_us in silence.healed_us.items():
             last_us, first_us = _around(venue, outcome, silence.began_us)
+            if silence.told_us is not None:
+                last_us = min(last_us, silence.told_us)
             excused.setdefault(outcome, []).append((last_us - EXACT_US, healed_us + EXACT_US))
             until_us = min(healed_us, silence.sent_us[outcome]) - EXACT_US
             told = (max(first_us, silence.began_us) + EXACT_US, until_us)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -40,8 +41,8 @@ async def _lose(quiet: Quiet, hole: BlackHole, way: Vanishing, chance: Random) -
     outcomes = [outcome for outcome in quiet.primary if feed.holds(outcome)]
     before_it = feed.endings["half_open"]
     began_us = now_us()
-    hole.vanish(feed._socket.local_address[1], way)
-    silence = await quiet.watch(way, outcomes, began_us)
+    told_us = hole.vanish(feed._socket.local_address[1], way)
+    silence = replace(await quiet.watch(way, outcomes, began_us), told_us=told_us)
     assert feed.endings["half_open"] == before_it + 1, f"ended as {dict(feed.endings)}"
     return silence
 
