@@ -8,13 +8,11 @@ address, the cause and the next step.
 from __future__ import annotations
 
 import random
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
 from types import TracebackType
 from typing import Final, Self
 
@@ -49,15 +47,6 @@ _NEXT_STEPS: Final[Mapping[int, str]] = {
 
 Sign = Callable[[str, str], Mapping[str, str]]
 """Headers that authorise one request, from its method and its path from the host's root."""
-
-
-@cache
-def _tls(trusting: bool) -> ssl.SSLContext:
-    """Who is believed: the usual authorities, or nobody, for hosts that are reached without TLS.
-
-    Reading the authorities takes a tenth of a second.
-    """
-    return httpx.create_ssl_context() if trusting else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class VenueError(Exception):
@@ -143,7 +132,6 @@ class RestClient:
             follow_redirects=False,
             trust_env=False,
             transport=transport,
-            verify=_tls(base_url.startswith("https:")),
         )
         self._base_url = base_url
         self._pace = Pace(requests_per_second, burst)
