@@ -544,7 +544,7 @@ async def test_a_peer_that_closes_at_once_is_asked_less_and_less_often(
         feed = _feed(sink, url)
         await feed.add(ONE, Tier.HOT)
         async with _running(feed):
-            await until(lambda: len(attempts) == 4, "four attempts")
+            await until(lambda: len(attempts) >= 4, "four attempts")
             assert feed.refused is refused
     assert {cause for cause, _ in sink.causes[:3]} == {f"closed_{code}"}
     if refused:
