@@ -323,29 +323,28 @@ class Feed(FeedState):
         Frames that are there already are read without a pause and are applied together in the same
         turn of the loop, by a callback: a task that waits for them would cost as much again.
         """
-        conn, backlog, sink = self._conn, self._backlog, self._sink
-        take, recv, now_ns = sink.take, socket.recv, self._clock.now_ns
-        monotonic, call_soon = time.monotonic, asyncio.get_running_loop().call_soon
+        conn, backlog = self._conn, self._backlog
+        loop = asyncio.get_running_loop()
         try:
             while True:
-                if sink.crowded:
+                if self._sink.crowded:
                     # the peer waits, as far as its buffers and ours go: nothing is left out
                     backlog.pause(self._last_data_ns)
-                    await sink.room()
+                    await self._sink.room()
                     backlog.go_on()
                     # the silence was ours
                     self.silence.begin(time.monotonic())
-                frame = await recv(decode=False)
-                recv_ns = now_ns()
-                take(conn, frame, recv_ns)
+                frame = await socket.recv(decode=False)
+                recv_ns = self._clock.now_ns()
+                self._sink.take(conn, frame, recv_ns)
                 if not self._apply_due:
                     self._apply_due = True
-                    call_soon(self._apply_read, commands)
+                    loop.call_soon(self._apply_read, commands)
                 is_data = frame[:1] in (b"{", b"[")
                 if (not is_data or backlog.asking) and self._echo.is_answer(frame):
                     backlog.note_answer()
                 if is_data:
-                    self._heard, self._last_data_ns = monotonic(), recv_ns
+                    self._heard, self._last_data_ns = time.monotonic(), recv_ns
                     if self._listened_name and self._listened_name in frame:
                         self.listened_at, self.listened_ns = self._heard, recv_ns
         except ConnectionClosed as closed:

@@ -19,8 +19,5 @@ class ReceiveClock:
 
     def now_ns(self) -> int:
         """The time, at least one microsecond after the last one given."""
-        now, least = self._source(), self._last + 1_000
-        if now < least:
-            now = least
-        self._last = now
-        return now
+        self._last = max(self._source(), self._last + 1_000)
+        return self._last

@@ -1,8 +1,9 @@
 """Writing the journal: inputs into memory at once, onto the disk in groups.
 
-An input is *acknowledged* once it is synced: a group of writes and one ``fdatasync`` every
-``sync_seconds``, in a worker thread. What fails is never synced again by the same descriptor, which
-may say that it worked when it did not: it is written anew to another file.
+An input is *acknowledged* once it is synced: a group of writes and one ``fdatasync`` within
+``sync_seconds``, as far as the disk can, in a worker thread. What fails is never synced again by
+the same descriptor, which may say that it worked when it did not: it is written anew to another
+file.
 """
 
 from __future__ import annotations
@@ -58,6 +59,20 @@ class _Group:
     """When the first input in them was received."""
     header: Header | None = None
     """Of the segment that begins with them, None where they go on with one."""
+
+
+def pause_after(took: float, sync_seconds: float) -> float:
+    """Seconds from the end of a sync that took so long until the next begins.
+
+    What comes just after a group was closed waits for the rest of that sync, the pause, and the
+    next sync; together they are ``sync_seconds``. A slow disk still has a quarter of it to rest.
+
+    Examples
+    --------
+    >>> [pause_after(took, 0.5) for took in (0.0, 0.125, 3.0)]
+    [0.5, 0.25, 0.125]
+    """
+    return max(sync_seconds - 2.0 * took, sync_seconds / 4.0)
 
 
 class Journal:
@@ -196,14 +211,10 @@ class Journal:
     # ── output ───────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Sync in groups until cancelled, through failures of the disk.
-
-        What comes just after a group was closed waits for the rest of that sync, the pause, and
-        the next sync: the pause is so much shorter than ``sync_seconds``, down to a quarter of it.
-        """
+        """Sync in groups until cancelled, through failures of the disk."""
         took = 0.0
         while True:
-            pause = max(self._sync_seconds - 2.0 * took, self._sync_seconds / 4.0)
+            pause = pause_after(took, self._sync_seconds)
             await asyncio.sleep(pause if self.failing is None else RETRY_SECONDS)
             began = time.monotonic()
             await self.sync()

@@ -262,8 +262,8 @@ def _judge_growth(trial: Trial, day: Day) -> None:
     # not the least: while a venue refuses, a process has no connection open
     more = median(s.descriptors for s in last) - median(s.descriptors for s in first)
     with trial.case("growth"):
-        # of an hour or two, what a process takes to be warm is most; two are a renewal under way
-        most, spare = (1.0, 2) if day.plan.hours >= 12 else (20.0, 3)
+        # of an hour or two, what a process takes to be warm is most
+        most, spare = (1.0, 0) if day.plan.hours >= 12 else (20.0, 3)
         assert slope < most, f"memory grows by {slope:.2f} MiB an hour"
         assert more <= spare, f"{more} descriptors more"
     peak = max(s.rss for s in warm) / MIB
