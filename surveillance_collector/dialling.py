@@ -7,11 +7,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from surveillance_collector.arriving import ArrivingConnection
 from surveillance_collector.handshakes import Connect, advice_after, ending_of
 from surveillance_collector.reconnection import Ending, HandshakeBudget
 from surveillance_core.venues.registry import HandshakeHeaders
@@ -66,11 +68,12 @@ class Dialling:
             await asyncio.sleep(wait)
         self._budget.take(time.monotonic())
 
-    async def attempt(self, hold: Callable[[ClientConnection], Awaitable[Ending]]) -> Ending:
+    async def attempt(self, hold: Callable[[ArrivingConnection], Awaitable[Ending]]) -> Ending:
         """Open a connection and have it held; how the attempt or the connection ended."""
         try:
             async with Connect(
                 self._url,
+                create_connection=ArrivingConnection,
                 # signed anew for each attempt: a signature is good for seconds
                 additional_headers=self._handshake(self._wall_ms()),
                 logger=_library_log,
@@ -83,7 +86,7 @@ class Dialling:
             ) as socket:
                 self._budget.succeeded()
                 try:
-                    return await hold(socket)
+                    return await hold(cast("ArrivingConnection", socket))
                 finally:
                     # what still comes would fill the buffer, behind which the peer's answer to
                     # the close waits until the handshake is given up

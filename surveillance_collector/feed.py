@@ -17,9 +17,9 @@ from functools import partial
 from itertools import count
 
 import structlog
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from surveillance_collector.arriving import ArrivingConnection
 from surveillance_collector.backlog import Backlog
 from surveillance_collector.dialling import Dialling
 from surveillance_collector.feed_sink import FeedSink
@@ -214,7 +214,7 @@ class Feed(FeedState):
                 # the answer overtakes what has come and waits to be taken
                 await asyncio.sleep(CATCH_UP_SECONDS / 20)
 
-    async def _hold(self, socket: ClientConnection) -> Ending:
+    async def _hold(self, socket: ArrivingConnection) -> Ending:
         self._conn = f"{self.name}.{next(self.numbers)}"
         self._socket = socket
         self._verdict = None
@@ -261,7 +261,7 @@ class Feed(FeedState):
             self._sink.disconnect(self._conn, self._clock.now_ns(), cause, since_ns)
             self._conn = ""
 
-    async def _receive(self, socket: ClientConnection, commands: ConnectionCommands) -> Ending:
+    async def _receive(self, socket: ArrivingConnection, commands: ConnectionCommands) -> Ending:
         """Have what comes applied until the connection ends or stalls."""
         reader = asyncio.create_task(self._read(socket, commands))
         try:
@@ -317,7 +317,7 @@ class Feed(FeedState):
             self._answers.add(answer)
             answer.add_done_callback(self._answers.discard)
 
-    async def _read(self, socket: ClientConnection, commands: ConnectionCommands) -> Ending:
+    async def _read(self, socket: ArrivingConnection, commands: ConnectionCommands) -> Ending:
         """Hand over each frame with its time; why there are no more.
 
         Frames that are there already are read without a pause and are applied together in the same
@@ -334,7 +334,9 @@ class Feed(FeedState):
                     backlog.go_on()
                     # the silence was ours
                     self.silence.begin(time.monotonic())
-                frame = await socket.recv(decode=False)
+                frame = socket.arrived()
+                if frame is None:
+                    frame = await socket.recv(decode=False)
                 recv_ns = self._clock.now_ns()
                 self._sink.take(conn, frame, recv_ns)
                 if not self._apply_due:
@@ -369,7 +371,7 @@ class Feed(FeedState):
             failed=self._fail,
         )
 
-    async def _keep_alive(self, socket: ClientConnection) -> None:
+    async def _keep_alive(self, socket: ArrivingConnection) -> None:
         """Ping, and give up a peer that is gone."""
 
         def answered(seconds: float) -> None:
@@ -390,7 +392,7 @@ class Feed(FeedState):
             log.warning("peer_gone", conn=self._conn, seconds=self._half_open_seconds)
             self.give_up(HALF_OPEN, self._last_data_ns)
 
-    def _end_with(self, socket: ClientConnection, keep_alive: asyncio.Task[None]) -> None:
+    def _end_with(self, socket: ArrivingConnection, keep_alive: asyncio.Task[None]) -> None:
         """A connection that nothing keeps alive any more is replaced by one that is."""
         if not keep_alive.cancelled() and keep_alive.exception() is not None:
             log.error("feed_keep_alive_failed", conn=self._conn, cause=repr(keep_alive.exception()))
