@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -29,6 +29,7 @@ from benchmarks.harness import Scale, at_least, at_most, run_in_turn
 from surveillance_collector.rows import Reason, Row, snapshot_row
 from surveillance_core.books import BookState, OrderBook
 from surveillance_core.lake.layout import bucket_file
+from surveillance_core.lake.packed import unpack_numbers
 from surveillance_core.lake.publish import Lake, publish_rows, rows_to_table
 from surveillance_core.lake.schemas import SNAPSHOTS
 from surveillance_core.markets import Venue
@@ -69,7 +70,10 @@ def measure(scale: Scale) -> Iterator[TableRow]:
             )
             sizes.append(entry.bytes)
 
-        numbers = array("d", (n for row in rows for at in lists for n in cast(_Numbers, row[at])))
+        unpacked = [_unpacked(row, lists) for row in rows]
+        numbers = array(
+            "d", (n for row in unpacked for at in lists for n in cast(_Numbers, row[at]))
+        )
 
         def limit() -> None:
             with (root / "raw").open("wb") as file:
@@ -78,7 +82,7 @@ def measure(scale: Scale) -> Iterator[TableRow]:
                 os.fsync(file.fileno())
 
         def peer() -> None:
-            columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+            columns = dict(zip(names, zip(*unpacked, strict=True), strict=True))
             frame = pl.DataFrame(columns, schema=SNAPSHOTS.polars, strict=False)
             frame.write_parquet(root / "peer.parquet", compression_level=3)
 
@@ -109,6 +113,13 @@ def measure(scale: Scale) -> Iterator[TableRow]:
         note="limit: event log; peer: the original layout, both of the reference; Polars here "
         f"{peer_bytes:.0f}; uncompacted, the bound of 50 is for compacted files",
         **at_most(ours_bytes / _ORIGINAL_BYTES, 0.5, "peer"),  # type: ignore[arg-type]
+    )
+
+
+def _unpacked(row: Row, lists: Collection[int]) -> Row:
+    return tuple(
+        unpack_numbers(cast("bytes", value)) if at in lists else value
+        for at, value in enumerate(row)
     )
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from surveillance_core.books import DOLLARS, TICKS_PER_DOLLAR, BookState, BookStatus
+from surveillance_core.lake.packed import pack_numbers
 from surveillance_core.venues.protocols import (
     MarketListed,
     MarketResolved,
@@ -20,10 +21,15 @@ Row = tuple[object, ...]
 TITLE_LIMIT: Final = 500
 """Characters kept of a title that a venue announces."""
 
-_REACHES: Final = tuple(2 * cents * (TICKS_PER_DOLLAR // 100) for cents in (1, 2, 5))
+_REACH_1C, _REACH_2C, _REACH_5C = (2 * cents * (TICKS_PER_DOLLAR // 100) for cents in (1, 2, 5))
 """Distances from the mid over which depth is summed, in doubled ticks."""
 
-_dollars_of = DOLLARS.__getitem__
+# a list finds its items in half a tuple's time where ``map`` asks
+_dollars_of = list(DOLLARS).__getitem__
+_OK, _ONE_SIDED, _EMPTY, _CROSSED = (
+    status.value
+    for status in (BookStatus.OK, BookStatus.ONE_SIDED, BookStatus.EMPTY, BookStatus.CROSSED)
+)
 
 
 class Reason(StrEnum):
@@ -36,7 +42,7 @@ class Reason(StrEnum):
 
 
 def snapshot_row(state: BookState, at_ns: int, top_k: int, reason: Reason) -> Row:
-    """The row of ``schemas.SNAPSHOTS`` that says what the book was at ``at_ns``."""
+    """The row of ``schemas.SNAPSHOTS`` that says what the book was at ``at_ns``; lists packed."""
     book = state.book
     bids, asks = book.bids, book.asks
     rising_bids, ask_ticks = sorted(bids), sorted(asks)
@@ -54,20 +60,30 @@ def snapshot_row(state: BookState, at_ns: int, top_k: int, reason: Reason) -> Ro
         # books.depth_within for all distances at once, on sides that are sorted already
         count = len(bid_ticks)
         depths = (
-            *[
-                sum(bid_sizes[: count - bisect_left(rising_bids, (doubled_mid - reach + 1) // 2)])
-                for reach in _REACHES
-            ],
-            *[
-                sum(ask_sizes[: bisect_right(ask_ticks, (doubled_mid + reach) // 2)])
-                for reach in _REACHES
-            ],
+            *_sums(
+                bid_sizes,
+                count - bisect_left(rising_bids, (doubled_mid - _REACH_1C + 1) // 2),
+                count - bisect_left(rising_bids, (doubled_mid - _REACH_2C + 1) // 2),
+                count - bisect_left(rising_bids, (doubled_mid - _REACH_5C + 1) // 2),
+            ),
+            *_sums(
+                ask_sizes,
+                bisect_right(ask_ticks, (doubled_mid + _REACH_1C) // 2),
+                bisect_right(ask_ticks, (doubled_mid + _REACH_2C) // 2),
+                bisect_right(ask_ticks, (doubled_mid + _REACH_5C) // 2),
+            ),
         )
-        status = BookStatus.OK if best_bid < best_ask else BookStatus.CROSSED
+        status = _OK if best_bid < best_ask else _CROSSED
     elif best_bid is None and best_ask is None:
-        status = BookStatus.EMPTY
+        status = _EMPTY
     else:
-        status = BookStatus.ONE_SIDED
+        status = _ONE_SIDED
+    best_bid_size = bid_sizes[0] if bid_sizes else None
+    best_ask_size = ask_sizes[0] if ask_sizes else None
+    if len(bid_ticks) > top_k:
+        del bid_ticks[top_k:], bid_sizes[top_k:]
+    if len(ask_ticks) > top_k:
+        del ask_ticks[top_k:], ask_sizes[top_k:]
     return (
         at_ns // 1_000,
         state.ts_venue_ms,
@@ -75,22 +91,29 @@ def snapshot_row(state: BookState, at_ns: int, top_k: int, reason: Reason) -> Ro
         state.asset_id,
         state.seq,
         None if best_bid is None else DOLLARS[best_bid],
-        None if best_bid is None else bid_sizes[0],
+        best_bid_size,
         None if best_ask is None else DOLLARS[best_ask],
-        None if best_ask is None else ask_sizes[0],
+        best_ask_size,
         mid,
         spread,
-        list(map(_dollars_of, bid_ticks[:top_k])),
-        bid_sizes[:top_k],
-        list(map(_dollars_of, ask_ticks[:top_k])),
-        ask_sizes[:top_k],
+        pack_numbers(list(map(_dollars_of, bid_ticks))),
+        pack_numbers(bid_sizes),
+        pack_numbers(list(map(_dollars_of, ask_ticks))),
+        pack_numbers(ask_sizes),
         *depths,
         DOLLARS[state.tick],
         max(0, at_ns - state.changed_ns) // 1_000_000,
-        status.value,
+        status,
         state.trust.value,
         reason.value,
     )
+
+
+def _sums(sizes: list[float], near: int, further: int, far: int) -> tuple[float, float, float]:
+    """Contracts in the first so many levels, each time more of them."""
+    nearest = sum(sizes[:near])
+    nearer = sum(sizes[near:further], nearest)
+    return nearest, nearer, sum(sizes[further:far], nearer)
 
 
 def trade_row(trade: Trade, recv_ns: int) -> Row:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 from surveillance_core.lake.errors import LakeError, OriginError, PublishError, SchemaError
 from surveillance_core.lake.layout import LAKE_RECORD, UNIVERSE, day_file, universe_file
 from surveillance_core.lake.manifest import ManifestEntry, Operation, append_entry
+from surveillance_core.lake.packed import packed_lists
 from surveillance_core.lake.schemas import SCHEMA_VERSION, Table
 from surveillance_core.lake.store import ObjectStoreOptions, Store, open_store
 from surveillance_core.markets import Market, Venue, encode_universe
@@ -86,26 +88,28 @@ class Lake:
 
 
 def rows_to_table(table: Table, rows: Sequence[tuple[object, ...]]) -> pa.Table:
-    """Arrow table of rows given as tuples in the table's column order; times as integers.
+    """Arrow table of rows given as tuples in the table's column order.
+
+    Times are integers; lists of numbers are lists, or ``pack_numbers`` of them throughout.
 
     Raises
     ------
     SchemaError
         Naming the column that does not fit.
     """
-    try:
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(table.columns)
-    except ValueError as error:
-        raise SchemaError(f"{table.name}: rows of different lengths: {error}") from error
-    if len(columns) != len(table.columns):
-        raise SchemaError(
-            f"{table.name}: {len(columns)} values a row, {len(table.columns)} columns"
-        )
+    for count in set(map(len, rows)):
+        if count != len(table.columns):
+            raise SchemaError(f"{table.name}: {count} values a row, {len(table.columns)} columns")
     arrays: list[pa.Array[Any]] = []
-    for column, values in zip(table.columns, columns, strict=True):
+    for number, column in enumerate(table.columns):
+        # zip(*rows) would make an iterator for each row and have all rows' garbage looked for
+        values = list(map(itemgetter(number), rows))
         try:
-            arrays.append(pa.array(values, type=column.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            if values and isinstance(values[0], bytes) and pa.types.is_list(column.type):
+                arrays.append(packed_lists(values, column.type))
+            else:
+                arrays.append(pa.array(values, type=column.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError) as error:
             raise SchemaError(f"{table.name}.{column.name}: {error}") from error
     return pa.Table.from_arrays(arrays, schema=table.arrow)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from surveillance_collector.rows import (
     Reason,
-    Row,
     coverage_row,
     snapshot_row,
     tick_size_row,
@@ -12,8 +11,9 @@ from surveillance_collector.rows import (
 )
 from surveillance_core.books import BookState, OrderBook, Trust
 from surveillance_core.lake.publish import rows_to_table
-from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADES, Table
+from surveillance_core.lake.schemas import COVERAGE, LIFECYCLE, SNAPSHOTS, TRADES
 from surveillance_core.venues.protocols import Side, TickSizeChanged, Trade
+from tests.collector.worlds import named
 
 AT_NS = 1_790_000_000_123_456_789
 
@@ -26,13 +26,9 @@ def _state(bids: dict[int, float], asks: dict[int, float]) -> BookState:
     return state
 
 
-def _named(table: Table, row: Row) -> dict[str, object]:
-    return dict(zip((column.name for column in table.columns), row, strict=True))
-
-
 def test_a_two_sided_book() -> None:
     state = _state({4_900: 10.0, 4_850: 2.5, 4_700: 3.0}, {5_100: 5.0, 5_300: 7.0})
-    row = _named(SNAPSHOTS, snapshot_row(state, AT_NS, 2, Reason.CHANGE))
+    row = named(SNAPSHOTS, snapshot_row(state, AT_NS, 2, Reason.CHANGE))
     assert row == {
         "ts_recv": 1_790_000_000_123_456,
         "ts_venue": 1_790_000_000_000,
@@ -64,7 +60,7 @@ def test_a_two_sided_book() -> None:
 
 
 def test_a_one_sided_book_has_a_touch_and_no_mid() -> None:
-    row = _named(SNAPSHOTS, snapshot_row(_state({}, {9_990: 1.0}), AT_NS, 50, Reason.OPENED))
+    row = named(SNAPSHOTS, snapshot_row(_state({}, {9_990: 1.0}), AT_NS, 50, Reason.OPENED))
     assert (row["best_ask_px"], row["best_ask_sz"], row["status"]) == (0.999, 1.0, "one_sided")
     undefined = ("best_bid_px", "best_bid_sz", "mid", "spread", "bid_depth_1c", "ask_depth_5c")
     assert all(row[name] is None for name in undefined)
@@ -72,14 +68,14 @@ def test_a_one_sided_book_has_a_touch_and_no_mid() -> None:
 
 
 def test_an_empty_book_is_a_row_too() -> None:
-    row = _named(SNAPSHOTS, snapshot_row(_state({}, {}), AT_NS, 50, Reason.HEARTBEAT))
+    row = named(SNAPSHOTS, snapshot_row(_state({}, {}), AT_NS, 50, Reason.HEARTBEAT))
     assert (row["status"], row["bid_px"], row["ask_sz"]) == ("empty", [], [])
 
 
 def test_a_book_is_not_younger_than_the_moment_it_was_read() -> None:
     state = _state({4_900: 1.0}, {})
     state.changed_ns = AT_NS + 5_000_000
-    assert _named(SNAPSHOTS, snapshot_row(state, AT_NS, 1, Reason.CHANGE))["book_age_ms"] == 0
+    assert named(SNAPSHOTS, snapshot_row(state, AT_NS, 1, Reason.CHANGE))["book_age_ms"] == 0
 
 
 def test_a_trade_keeps_what_was_printed_beside_what_it_means() -> None:
@@ -95,7 +91,7 @@ def test_a_trade_keeps_what_was_printed_beside_what_it_means() -> None:
         transaction_id="0xabc",
         fee_rate_bps="0",
     )
-    row = _named(TRADES, trade_row(trade, AT_NS))
+    row = named(TRADES, trade_row(trade, AT_NS))
     assert (row["outcome_id"], row["price"], row["taker_side"]) == ("yes", 0.4, "sell")
     assert (row["printed_outcome_id"], row["printed_price"]) == ("no", 0.6)
     assert (row["ts_venue"], row["size"], row["transaction_id"]) == (None, 12.5, "0xabc")
@@ -117,5 +113,5 @@ def test_every_kind_of_row_fits_its_table() -> None:
     }
     for table, row in rows.items():
         assert rows_to_table(table, [row]).num_rows == 1
-    assert _named(LIFECYCLE, rows[LIFECYCLE])["old"] == "0.01"
-    assert _named(LIFECYCLE, rows[LIFECYCLE])["new"] == "0.001"
+    assert named(LIFECYCLE, rows[LIFECYCLE])["old"] == "0.01"
+    assert named(LIFECYCLE, rows[LIFECYCLE])["new"] == "0.001"

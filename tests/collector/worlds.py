@@ -19,6 +19,7 @@ from surveillance_collector.sampling import Sampling, Tier
 from surveillance_core.books import SPELLING, OrderBook
 from surveillance_core.lake.layout import QUARANTINE_SUFFIX, rejected_frames_file
 from surveillance_core.lake.manifest import manifest_days
+from surveillance_core.lake.packed import unpack_numbers
 from surveillance_core.lake.publish import Lake, rows_to_table
 from surveillance_core.lake.read import scan_table
 from surveillance_core.lake.schemas import Table
@@ -197,8 +198,13 @@ def run_engine(
 def rows_of(emitted: Output | Iterable[Emitted], table: Table) -> list[dict[str, object]]:
     """One table's rows by column name, in the order they were written."""
     rows = emitted.rows if isinstance(emitted, Output) else emitted
-    names = [column.name for column in table.columns]
-    return [dict(zip(names, row, strict=True)) for kind, _, row in rows if kind is table]
+    return [named(table, row) for kind, _, row in rows if kind is table]
+
+
+def named(table: Table, row: Row) -> dict[str, object]:
+    """A row by column name, its lists of numbers unpacked."""
+    values = (unpack_numbers(value) if isinstance(value, bytes) else value for value in row)
+    return dict(zip((column.name for column in table.columns), values, strict=True))
 
 
 def frame_of(emitted: Iterable[Emitted], table: Table) -> pl.DataFrame:
