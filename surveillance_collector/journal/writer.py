@@ -1,9 +1,10 @@
 """Writing the journal: inputs into memory at once, onto the disk in groups.
 
 An input is *acknowledged* once it is synced: a group of writes and one ``fdatasync`` within
-``sync_seconds``, as far as the disk can, in a worker thread. What fails is never synced again by
-the same descriptor, which may say that it worked when it did not: it is written anew to another
-file.
+``sync_seconds``, as far as the disk can, in a worker thread. What comes while the disk takes longer
+is written meanwhile, for the next sync: a process that is killed then does not lose it. What fails
+is never synced again by the same descriptor, which may say that it worked when it did not: it is
+written anew to another file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Final
 
 import structlog
@@ -59,6 +61,8 @@ class _Group:
     """When the first input in them was received."""
     header: Header | None = None
     """Of the segment that begins with them, None where they go on with one."""
+    written: bool = False
+    """Whether the file that is being written has them, synced or not."""
 
 
 def pause_after(took: float, sync_seconds: float) -> float:
@@ -229,7 +233,7 @@ class Journal:
             self._close_group()
             while self._groups and (self.synced < goal or self._groups[0].header is not None):
                 taken = self._next_groups()
-                writing = asyncio.ensure_future(asyncio.to_thread(self._write, taken))
+                writing = asyncio.ensure_future(self._put_on_disk(taken))
                 cancelled: asyncio.CancelledError | None = None
                 while not writing.done():
                     # who is cancelled meanwhile must still see how it ended: it is on disk, or not
@@ -286,39 +290,82 @@ class Journal:
             log.warning("journal_resumed", on_reserve=self.on_reserve)
             self.failing = None
 
-    def _write(self, taken: list[_Group]) -> None:
-        """Have groups on the disk, in the thread; raises ``OSError`` where they are not."""
-        content = [record for group in taken for record in group.content]
-        header = taken[0].header
-        if header is not None:
-            self._close_file()
+    async def _put_on_disk(self, taken: list[_Group]) -> None:
+        """Have groups on the disk; raises ``OSError`` where they are not."""
         made: WrittenSegment | None = None
         try:
-            if self._descriptor is None:
-                first = self.synced + 1 if header is None else header.first
-                made = WrittenSegment(segment_name(first, self._attempts), first, begins=False)
-                self._attempts = (self._attempts + 1) % ATTEMPTS
-                self._descriptor = self._files.create(made.name)
-                if header is None:
-                    going_on = replace(self._header, first=first, continues=True)
-                    content.insert(0, _header_record(going_on, 0))
-            self._files.write(self._descriptor, b"".join(content))
-            self._files.sync(self._descriptor)
+            made, descriptor = await asyncio.to_thread(self._write, taken)
+            if not await self._sync_file(descriptor, len(taken)):
+                # what follows may be in it in part: it goes to another file
+                self._give_file_up()
         except OSError:
-            self._close_file()
+            self._give_file_up()
             if made is not None:
-                # nothing in it counts, and there is one of them for each try
-                with suppress(OSError):
-                    self._files.remove([made.name])
+                self._remove(made)
             raise
         if made is not None:
-            made.begins = header is not None
+            made.begins = taken[0].header is not None
             self.segments.append(made)
 
-    def _close_file(self) -> None:
+    async def _sync_file(self, descriptor: int, taken: int) -> bool:
+        """Sync what was written, and write what comes meanwhile; False where that could not be."""
+        syncing = asyncio.ensure_future(asyncio.to_thread(self._files.sync, descriptor))
+        whole = True
+        while not (await asyncio.wait({syncing}, timeout=self._sync_seconds / 4.0))[0]:
+            self._close_group()
+            following = islice(self._groups, taken, None)
+            ahead = [*takewhile(lambda group: group.header is None, following)]
+            if whole:
+                try:
+                    await asyncio.to_thread(self._write_groups, descriptor, ahead)
+                except OSError:
+                    # the next sync meets it as well, and says so
+                    whole = False
+        syncing.result()
+        return whole
+
+    def _write(self, taken: list[_Group]) -> tuple[WrittenSegment | None, int]:
+        """Write groups, in the thread; the segment that was made for them, and the descriptor."""
+        header = taken[0].header
+        if header is not None and self._descriptor is not None:
+            self._files.close(self._descriptor)
+            self._descriptor = None
+        if self._descriptor is not None:
+            self._write_groups(self._descriptor, taken)
+            return None, self._descriptor
+        first = self.synced + 1 if header is None else header.first
+        made = WrittenSegment(segment_name(first, self._attempts), first, begins=False)
+        self._attempts = (self._attempts + 1) % ATTEMPTS
+        self._descriptor = self._files.create(made.name)
+        going_on = replace(self._header, first=first, continues=True)
+        try:
+            before = _header_record(going_on, 0) if header is None else b""
+            self._write_groups(self._descriptor, taken, before)
+        except OSError:
+            self._remove(made)
+            raise
+        return made, self._descriptor
+
+    def _write_groups(self, descriptor: int, groups: list[_Group], before: bytes = b"") -> None:
+        unwritten = [group for group in groups if not group.written]
+        if unwritten:
+            records = (record for group in unwritten for record in group.content)
+            self._files.write(descriptor, b"".join([before, *records]))
+            for group in unwritten:
+                group.written = True
+
+    def _remove(self, made: WrittenSegment) -> None:
+        """Nothing in a segment that was not synced counts, and there is one for each try."""
+        with suppress(OSError):
+            self._files.remove([made.name])
+
+    def _give_file_up(self) -> None:
+        """What is not synced is written anew, to another file."""
         if self._descriptor is not None:
             self._files.close(self._descriptor)
             self._descriptor = None
+        for group in self._groups:
+            group.written = False
 
     def _note_failure(self, error: OSError) -> None:
         self.failures += 1
@@ -360,7 +407,7 @@ class Journal:
     async def close(self) -> list[str]:
         """Let go of the file that is being written; names of the segments that are left."""
         async with self._writing:
-            self._close_file()
+            self._give_file_up()
             return [segment.name for segment in self.segments]
 
 

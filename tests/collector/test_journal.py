@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -206,6 +207,97 @@ async def test_a_disk_that_fails_costs_nothing_and_no_descriptor_is_synced_again
         assert inputs_in(files) == payloads
         assert files.synced_after_failure == []
         assert journal.failures
+
+
+class SlowSync(FailingFiles):
+    """A disk whose syncs end when they are told to, as they are told to."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.syncing = threading.Event()
+        self.go_on = threading.Event()
+        self.refuse_writes = False
+
+    def write(self, descriptor: int, content: bytes) -> None:
+        if self.refuse_writes:
+            # as a full disk does, which takes some of it
+            LocalSegments.write(self, descriptor, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "refused")
+        super().write(descriptor, content)
+
+    def sync(self, descriptor: int) -> None:
+        self.syncing.set()
+        assert self.go_on.wait(10.0)
+        super().sync(descriptor)
+
+
+async def _until(there: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10.0):
+        while not there():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def _slow(directory: Path) -> tuple[SlowSync, Journal, asyncio.Task[bool], list[bytes]]:
+    """A journal in the middle of a sync of three inputs, to which as many have come since."""
+    files = SlowSync(directory)
+    journal = journal_of(files)
+    journal.begin_segment(1, [])
+    payloads = [b"%d" % n for n in range(6)]
+    for n, payload in enumerate(payloads[:3]):
+        journal.append(Kind.FRAME, n, 1, payload)
+    syncing = asyncio.create_task(journal.sync())
+    await _until(files.syncing.is_set)
+    for n, payload in enumerate(payloads[3:], 3):
+        journal.append(Kind.FRAME, n, 1, payload)
+    return files, journal, syncing, payloads
+
+
+async def test_what_comes_while_the_disk_syncs_is_written_and_not_yet_acknowledged(
+    tmp_path: Path,
+) -> None:
+    files, journal, syncing, payloads = await _slow(tmp_path / "j")
+    # whoever is killed now finds all of it
+    await _until(lambda: inputs_in(files) == payloads)
+    assert journal.synced == FIRST - 1
+    files.go_on.set()
+    assert await syncing
+    assert journal.synced == FIRST + 2
+    assert journal.waiting_bytes > 0
+    assert await journal.sync()
+    assert (journal.synced, journal.waiting_bytes) == (FIRST + 5, 0)
+    assert len(files.names()) == 1
+    assert inputs_in(files) == payloads
+
+
+async def test_what_was_written_while_a_sync_failed_is_written_anew(tmp_path: Path) -> None:
+    files, journal, syncing, payloads = await _slow(tmp_path / "j")
+    await _until(lambda: inputs_in(files) == payloads)
+    files.failing = {files.operations + 1}
+    files.go_on.set()
+    assert not await syncing
+    assert journal.synced == FIRST - 1
+    assert inputs_in(files) == []
+    assert await journal.sync()
+    assert journal.synced == FIRST + 5
+    assert inputs_in(files) == payloads
+    assert files.synced_after_failure == []
+
+
+async def test_a_disk_that_is_full_beside_a_sync_costs_that_sync_nothing(tmp_path: Path) -> None:
+    files, journal, syncing, payloads = await _slow(tmp_path / "j")
+    files.refuse_writes = True
+    await _until(lambda: len(Path(tmp_path / "j", files.names()[0]).read_bytes()) > 0)
+    await asyncio.sleep(0.02)
+    files.go_on.set()
+    assert await syncing
+    assert journal.synced == FIRST + 2
+    assert journal.failing is None
+    assert not await journal.sync()
+    files.refuse_writes = False
+    assert await journal.sync()
+    assert journal.synced == FIRST + 5
+    assert len(files.names()) == 2
+    assert inputs_in(files) == payloads
 
 
 async def test_readers_of_sockets_wait_where_the_disk_does_not_take_it(tmp_path: Path) -> None:
