@@ -23,7 +23,7 @@ class SegmentFiles(Protocol):
         ...
 
     def create(self, name: str) -> int:
-        """A new file, and a descriptor to write it by."""
+        """A new file, and a descriptor to write it by; it lasts from its first sync on."""
         ...
 
     def write(self, descriptor: int, content: bytes) -> None:
@@ -31,7 +31,7 @@ class SegmentFiles(Protocol):
         ...
 
     def sync(self, descriptor: int) -> None:
-        """What has been written is on the disk when this returns."""
+        """What has been written is on the disk, under its name, when this returns."""
         ...
 
     def close(self, descriptor: int) -> None:
@@ -63,18 +63,26 @@ class LocalSegments:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._lasts = False
+        """Whether the directory has been synced into those above it."""
+        self._new: set[int] = set()
+        """Descriptors of files whose names have not been synced yet."""
 
     def open(self) -> None:
         """Make the directory where there is none; raises ``OSError`` where it is not to be used."""
+        self._lasts = self._lasts and self._directory.is_dir()
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(self._directory, os.W_OK | os.X_OK):
             read_only = os.statvfs(self._directory).f_flag & os.ST_RDONLY
             number = errno.EROFS if read_only else errno.EACCES
             raise OSError(number, os.strerror(number), str(self._directory))
+        if self._lasts:
+            return
         for parent in self._directory.absolute().parents:
             # whoever made them may have died before; what is not to be synced is not ours
             with suppress(OSError):
                 _sync_directory(parent)
+        self._lasts = True
 
     def names(self) -> list[str]:
         """Segments, the first written first."""
@@ -89,15 +97,14 @@ class LocalSegments:
         return (self._directory / name).read_bytes()
 
     def create(self, name: str) -> int:
-        """A new file, and a descriptor to write it by; its name is durable."""
+        """A new file, and a descriptor to write it by.
+
+        Its name is synced with its content: until then a killed process loses nothing of either.
+        """
         self.open()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(self._directory / name, flags, 0o600)
-        try:
-            _sync_directory(self._directory)
-        except OSError:
-            os.close(descriptor)
-            raise
+        self._new.add(descriptor)
         return descriptor
 
     def write(self, descriptor: int, content: bytes) -> None:
@@ -107,11 +114,15 @@ class LocalSegments:
             view = view[os.write(descriptor, view) :]
 
     def sync(self, descriptor: int) -> None:
-        """Have what was written on the disk."""
+        """Have what was written on the disk, and of a new file its name."""
         os.fdatasync(descriptor)
+        if descriptor in self._new:
+            _sync_directory(self._directory)
+            self._new.discard(descriptor)
 
     def close(self, descriptor: int) -> None:
         """Let go of the descriptor."""
+        self._new.discard(descriptor)
         # what a close could still complain of was synced, or is written again elsewhere
         with suppress(OSError):
             os.close(descriptor)

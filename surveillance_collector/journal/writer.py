@@ -216,15 +216,15 @@ class Journal:
 
     async def run(self) -> None:
         """Sync in groups until cancelled, through failures of the disk."""
-        took = 0.0
         while True:
-            pause = pause_after(took, self._sync_seconds)
-            await asyncio.sleep(pause if self.failing is None else RETRY_SECONDS)
+            # at first at once: the file is there when the first input comes
             began = time.monotonic()
             await self.sync()
             took = time.monotonic() - began
             if self.on_reserve:
                 await self.set_reserve()
+            pause = pause_after(took, self._sync_seconds)
+            await asyncio.sleep(pause if self.failing is None else RETRY_SECONDS)
 
     async def sync(self) -> bool:
         """Write and sync everything taken so far; False where the disk would not."""
