@@ -307,9 +307,9 @@ MATRIX: Final[dict[str, Fault]] = {
 TURNS: Final = (
     (
         ("STO-01",),
-        ("NET-01", "NET-02", "NET-04", "NET-05", "NET-06", "STO-02", "TIM-01", "TIM-02"),
+        ("NET-01", "NET-02", "NET-04", "NET-05", "NET-06", "STO-02", "TIM-01"),
     ),
-    (("PRO-03", "MSG-03", "NET-08", "SEC-02", "UNI-01"), ("STO-05", "STO-09")),
+    (("PRO-03", "MSG-03", "NET-08", "SEC-02", "UNI-01"), ("STO-05", "STO-09", "TIM-02")),
     (("NET-07", "PRO-04", "SEC-01", "STO-04"), ("STO-06",)),
     (("SOAK-1",),),
 )
