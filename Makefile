@@ -43,8 +43,8 @@ worlds: setup ## two simulated hours of three worlds, judged against the truth; 
 faults: setup ## the whole fault matrix, its table into docs/reliability.md; exits 1 where a row fails
 	$(BIN)/python -m tests.faults
 
-scorecard: setup ## every acceptance figure into docs/scorecard.md; exits 1 where one falls short
-	$(BIN)/python -m scorecard
+scorecard: setup ## every acceptance figure into docs/scorecard.md (ONLY="checks faults": some of them); exits 1 where one falls short
+	$(BIN)/python -m scorecard $(if $(ONLY),--only $(ONLY))
 
 lock: ## renew requirements.lock (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

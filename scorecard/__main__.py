@@ -1,56 +1,69 @@
-"""``python -m scorecard``: measure everything, write the page, say what falls short."""
+"""``python -m scorecard``: measure everything, write the page, say what falls short.
+
+With ``--only`` some subjects are measured, and the page keeps what it says of the others. It says
+of each when it was measured, and at which commit.
+"""
 
 from __future__ import annotations
 
+import argparse
 import platform
+import subprocess
 import sys
 from datetime import UTC, datetime
+from types import ModuleType
 
 from rich.console import Console
 from rich.table import Table
 
 from scorecard import checks, faults, listing, main_job, performance, wire, worlds
 from scorecard.figure import REPOSITORY, Figure
+from scorecard.page import Measured, page_of, read_page
 
 PAGE = REPOSITORY / "docs" / "scorecard.md"
-SUBJECTS = (wire, listing, main_job, worlds, checks, faults, performance)
+SUBJECTS: tuple[ModuleType, ...] = (wire, listing, main_job, worlds, checks, faults, performance)
+_NAMES = {subject.__name__.rpartition(".")[2]: subject for subject in SUBJECTS}
 
 
 def main() -> int:
     """Measure, write, print; 1 where a bound is missed."""
+    parser = argparse.ArgumentParser(prog="python -m scorecard", description=__doc__)
+    parser.add_argument(
+        "--only", nargs="+", choices=_NAMES, default=list(_NAMES), help="subjects to measure"
+    )
+    asked = parser.parse_args().only
     console = Console()
+    before = read_page(PAGE.read_text(encoding="utf-8").splitlines()) if PAGE.exists() else {}
+    found: dict[str, Measured] = {}
     figures: list[Figure] = []
-    for subject in SUBJECTS:
-        with console.status(f"measuring: {subject.SUBJECT}"):
-            figures += list(subject.measure())
-    PAGE.write_text(_page(figures), encoding="utf-8")
+    for name, subject in _NAMES.items():
+        if name in asked:
+            with console.status(f"measuring: {subject.SUBJECT}"):
+                mine = list(subject.measure())
+            figures += mine
+            found[subject.SUBJECT] = Measured.of(mine, _moment())
+        elif subject.SUBJECT in before:
+            found[subject.SUBJECT] = before[subject.SUBJECT]
+    PAGE.write_text(page_of(found), encoding="utf-8")
     table = Table("subject", "what", "figure", "bound", "holds")
     for figure in figures:
-        table.add_row(figure.subject, figure.what, figure.figure, figure.bound, _verdict(figure))
+        table.add_row(figure.subject, figure.what, figure.figure, figure.bound, figure.verdict)
     console.print(table)
     missed = [figure for figure in figures if figure.holds is False]
     console.print(f"{len(figures)} figures, {len(missed)} fall short; written to {PAGE.name}")
     return 1 if missed else 0
 
 
-def _verdict(figure: Figure) -> str:
-    return {True: "yes", False: "NO", None: "not measured"}[figure.holds]
-
-
-def _page(figures: list[Figure]) -> str:
-    measured = f"{datetime.now(UTC):%Y-%m-%d} with CPython {platform.python_version()}"
-    lines = [
-        "# Scorecard",
-        "",
-        f"Every acceptance figure as measured by `make scorecard` on {measured}.",
-        "",
-        "| subject | what | figure | bound | holds |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for figure in figures:
-        cells = (figure.subject, figure.what, figure.figure, figure.bound, _verdict(figure))
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+def _moment() -> str:
+    """Day, commit and interpreter."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    return f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}, CPython {platform.python_version()}"
 
 
 if __name__ == "__main__":

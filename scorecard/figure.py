@@ -27,6 +27,11 @@ class Figure:
     bound: str
     holds: bool | None
 
+    @property
+    def verdict(self) -> str:
+        """Whether it holds, in a word or two."""
+        return {True: "yes", False: "NO", None: "not measured"}[self.holds]
+
 
 @dataclass(frozen=True)
 class Finished:

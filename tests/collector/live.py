@@ -93,13 +93,15 @@ def judge(lake: Lake, venue: SimulatedPolymarket, *, rows: int = 1) -> None:
     assert not trades.extra, f"{trades.extra} trades too many: {trades.examples[:1]}"
 
 
-def trusted_windows(lake: Lake, venue: SimulatedPolymarket) -> dict[str, list[tuple[int, int]]]:
-    """When each token was followed and trusted, nanoseconds."""
+def trusted_windows(
+    lake: Lake, venue: SimulatedPolymarket, lag_ns: int = PRINT_LAG_NS
+) -> dict[str, list[tuple[int, int]]]:
+    """When each token was followed and trusted, nanoseconds, less what may have been on its way."""
     other = {m.yes_id: m.no_id for m in world_of(venue).tradable}
     windows: dict[str, list[tuple[int, int]]] = {}
     for row in trust(lake).iter_rows(named=True):
         if row["state"] == "trusted":
-            window = (row["start_us"] * 1_000, row["end_us"] * 1_000 - PRINT_LAG_NS)
+            window = (row["start_us"] * 1_000, row["end_us"] * 1_000 - lag_ns)
             for token in (row["outcome_id"], other[row["outcome_id"]]):
                 windows.setdefault(token, []).append(window)
     return windows

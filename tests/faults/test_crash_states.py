@@ -39,7 +39,7 @@ from .matrix import Tier, Trial
 
 BUCKET_S = 4.0
 HISTORY = short_history(24, 400)
-STATES_A_POINT = {Tier.QUICK: 8, Tier.FULL: 152}
+STATES_A_POINT = {Tier.QUICK: 8, Tier.FULL: 190}
 CUTS = {Tier.QUICK: 6, Tier.FULL: 512}
 """Places at which what was appended may end; of the full tier's, many are the same."""
 LEAST_STATES = {Tier.QUICK: 50, Tier.FULL: 10_000}
