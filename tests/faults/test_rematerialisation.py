@@ -185,8 +185,9 @@ def _while_collecting(location: Location, day: date, chance: random.Random) -> N
     assert checks["has_rows"]
     during = location.stats(day)
     buckets = during["covered_seconds"] / 300.0
-    assert buckets.n_unique() == 1, "part of a file was read"
-    assert (buckets == buckets.round()).all(), "part of a file was read"
+    read = f"part of a file was read: {buckets.to_list()} of them, {during['snapshots'].to_list()}"
+    assert buckets.n_unique() == 1, read
+    assert (buckets == buckets.round()).all(), read
     assert location.materialise(day) == SOUND
     after = location.stats(day)["covered_seconds"]
     files = len(read_manifest(location.lake.store, VENUE, day).files(COVERAGE.name))
