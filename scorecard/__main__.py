@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import subprocess
 import sys
 from datetime import UTC, datetime
 from types import ModuleType
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scorecard import checks, faults, listing, main_job, performance, wire, worlds
-from scorecard.figure import REPOSITORY, Figure
+from scorecard.figure import REPOSITORY, Figure, run
 from scorecard.page import Measured, page_of, read_page
 
 PAGE = REPOSITORY / "docs" / "scorecard.md"
@@ -56,13 +55,7 @@ def main() -> int:
 
 def _moment() -> str:
     """Day, commit and interpreter."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
+    commit = run("git", "rev-parse", "--short", "HEAD").output.strip()
     return f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}, CPython {platform.python_version()}"
 
 
